@@ -8,7 +8,7 @@ use blobgate::contract::header;
 use blobgate::head::{Ending, Head, Hop};
 use blobgate::headers::Headers;
 use blobgate::policy::{Decision, admit, decide};
-use blobgate::{Config, Reason, forward, hook, sanitize};
+use blobgate::{Config, Violation, forward, hook, sanitize};
 use std::error::Error;
 
 const CONFIG: &str = r#"{
@@ -48,18 +48,20 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
 
     let found = hook::find(&config.hooks, b"/hooks/veo3");
-    match admit(found, &head).map(|admitted| decide(admitted, &body)) {
+    match admit(found, &head, &mut ()).map(|admitted| decide(admitted, &body, &mut ())) {
         Ok(Decision::Forward(delivery)) => {
             for (name, value) in forward::headers(&delivery) {
                 println!("{name}: {value}");
             }
         }
-        Ok(Decision::Refuse(refusal)) | Err(refusal) => refused(refusal.reason),
+        Ok(Decision::Refuse(refusal)) | Err(refusal) => refused(&refusal.violation),
         Ok(Decision::Confirm(_)) => println!("needs a confirmation by the provider's status API"),
     }
     Ok(())
 }
 
-fn refused(reason: Reason) {
+fn refused(violation: &Violation) {
+    let reason = violation.reason;
     println!("{} at {}: {}", reason.status(), reason.stage().name(), reason.sentence());
+    println!("detail: {}", violation.text().unwrap_or_default());
 }

@@ -148,8 +148,8 @@ impl Config {
 }
 
 fn read_json(text: &[u8]) -> Result<Value<'_>, ConfigError> {
-    json::parse(text, MAX_DEPTH, &[]).map_err(|reason| {
-        ConfigError::of_file(match reason {
+    json::parse(text, MAX_DEPTH, &[]).map_err(|violation| {
+        ConfigError::of_file(match violation.reason {
             crate::Reason::JsonDuplicateKey => "has a key twice in one object; write each once",
             crate::Reason::JsonTooDeep => "is nested more than 32 deep; write only documented keys",
             _ => "is not JSON; write one JSON object",

@@ -8,6 +8,8 @@ use crate::event::{Event, Failure, Kind};
 use crate::json;
 use crate::settings::{ConfigError, Node, keys};
 use crate::trust::Answer;
+use crate::violation::Detail;
+use crate::{Reason, Violation};
 #[cfg(not(target_family = "wasm"))]
 pub use polled_status::{PolledStatus, parse_status};
 use std::time::Duration;
@@ -57,6 +59,16 @@ pub enum Outcome {
     Remembered,
 }
 
+/// The outcome of a confirmation, with the class of what the gate found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JudgedOutcome {
+    /// The outcome.
+    pub outcome: Outcome,
+    found: &'static str,
+    /// The status of the response, if there was one.
+    status: usize,
+}
+
 /// The provider documents a limit of 60 calls a minute for each key. The inbox uses the other 20.
 const DEFAULT_PER_MINUTE: usize = 40;
 const MAX_PER_MINUTE: usize = 6000;
@@ -85,10 +97,13 @@ keys! {
 }
 
 /// Compares `event` with a response of the status API: its `:status`, and its whole body.
-pub fn read(dialect: Dialect, event: &Event, status: &[u8], body: &[u8]) -> Outcome {
+pub fn read(dialect: Dialect, event: &Event, status: &[u8], body: &[u8]) -> JudgedOutcome {
     match read_answer(dialect, status, body) {
         Ok(answered) => compare(&answered, event),
-        Err(outcome) => outcome,
+        Err(outcome) => {
+            let status = std::str::from_utf8(status).ok().and_then(|status| status.parse().ok());
+            JudgedOutcome { status: status.unwrap_or_default(), ..outcome.into() }
+        }
     }
 }
 
@@ -117,17 +132,37 @@ fn read_event(dialect: Dialect, answer: &json::Value<'_>) -> Option<Event> {
     crate::event::check(dialect.read(answer).ok()?).ok()
 }
 
-fn compare(answered: &Event, event: &Event) -> Outcome {
+fn compare(answered: &Event, event: &Event) -> JudgedOutcome {
     let code = |event: &Event| event.failure.as_ref().and_then(|Failure { code, .. }| code.clone());
     if answered.kind != Kind::Completed && code(answered).is_none() && code(event).is_some() {
         // A failure without its code cannot be compared.
-        return Outcome::Unreadable;
+        return Outcome::Unreadable.into();
     }
-    let same = answered.generation_id == event.generation_id
-        && answered.kind == event.kind
-        && without_query(answered) == without_query(event)
-        && code(answered) == code(event);
-    if same { Outcome::Confirmed } else { Outcome::Contradicted }
+    let found = if answered.generation_id != event.generation_id {
+        "status API has another generation"
+    } else if answered.kind != event.kind {
+        "status API has another status"
+    } else if without_query(answered) != without_query(event) {
+        "status API has another video_url"
+    } else if code(answered) != code(event) {
+        "status API has another error code"
+    } else {
+        return Outcome::Confirmed.into();
+    };
+    JudgedOutcome { outcome: Outcome::Contradicted, found, status: 200 }
+}
+
+impl From<Outcome> for JudgedOutcome {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, found: outcome.found(), status: 0 }
+    }
+}
+
+impl JudgedOutcome {
+    /// The violation of this reason, if the status API does not confirm the event.
+    pub(crate) const fn violation(self, reason: Reason) -> Violation {
+        Detail::new("confirm", self.found, self.outcome.expected()).with_number(self.status).of(reason)
+    }
 }
 
 /// The result URL before its query. The query is a signature that expires, so it changes.
@@ -149,6 +184,39 @@ impl Outcome {
     pub const fn is_failure_of_provider(self) -> bool {
         use Outcome::{Limited, NoAnswer, NotStarted, Status, Unauthorized, Unreadable};
         matches!(self, Unauthorized | Limited | Status | Unreadable | NoAnswer | NotStarted)
+    }
+
+    const fn found(self) -> &'static str {
+        match self {
+            Outcome::Confirmed => "status API has the same event",
+            Outcome::Contradicted => "status API has another event",
+            Outcome::Unknown => "status API has no such generation",
+            Outcome::StillWorking => "generation is in progress",
+            Outcome::Unauthorized => "status API refused the API key",
+            Outcome::Limited => "status API responded 429",
+            Outcome::Status => "status API responded #",
+            Outcome::Unreadable => "response has another form",
+            Outcome::NoAnswer => "no response in time",
+            Outcome::Budget => "no call is left in this minute",
+            Outcome::InFlight => "too many calls are in flight",
+            Outcome::NotStarted => "Envoy cannot start the call",
+            Outcome::Remembered => "status API denied this event seconds ago",
+        }
+    }
+
+    const fn expected(self) -> &'static str {
+        match self {
+            Outcome::Confirmed | Outcome::Contradicted | Outcome::Unknown | Outcome::Remembered => {
+                "the event of the delivery"
+            }
+            Outcome::StillWorking => "the end of the generation",
+            Outcome::Unauthorized => "a valid key in the cluster of confirm",
+            Outcome::Limited | Outcome::Status | Outcome::NoAnswer => "200",
+            Outcome::Unreadable => "a documented response",
+            Outcome::Budget => "fewer calls than per_minute",
+            Outcome::InFlight => "fewer calls",
+            Outcome::NotStarted => "a cluster of this name",
+        }
     }
 
     /// The value of the counter's label.

@@ -39,6 +39,53 @@ pub fn is_understood(version: &str) -> bool {
     version.split('.').next() == Some(VERSION)
 }
 
+/// Whether a request id has a safe form: 1 to 64 letters, digits, `.`, `_` or `-`. It stands in lines, headers and tables.
+///
+/// ```
+/// use blobgate::contract::is_request_id;
+///
+/// assert!(is_request_id("5f1c2b8e-6b0a-4c3f-9a55-0d9a3c1b7e11") && is_request_id("01J.a_b"));
+/// assert!(!is_request_id("") && !is_request_id("a b") && !is_request_id(&"a".repeat(65)));
+/// ```
+pub fn is_request_id(text: &str) -> bool {
+    let is_safe = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(is_safe)
+}
+
+/// Whether a text can be the value of [`header::DETAIL`]: up to 160 characters of visible ASCII without `"` and `\\`.
+///
+/// ```
+/// use blobgate::contract::is_detail;
+///
+/// assert!(is_detail("video_url: scheme is http, expected https"));
+/// assert!(!is_detail("") && !is_detail("a\"b") && !is_detail("a\tb") && !is_detail(&"a".repeat(161)));
+/// ```
+pub fn is_detail(text: &str) -> bool {
+    let is_safe = |byte: u8| matches!(byte, b' '..=b'~') && !b"\"\\".contains(&byte);
+    (1..=160).contains(&text.len()) && text.bytes().all(is_safe)
+}
+
+/// Whether a text is a `traceparent` of version 00 ([W3C Trace Context](https://www.w3.org/TR/trace-context/), section 3.2).
+///
+/// ```
+/// use blobgate::contract::is_traceparent;
+///
+/// assert!(is_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+/// assert!(!is_traceparent("00-00000000000000000000000000000000-b7ad6b7169203331-01"));
+/// assert!(!is_traceparent("00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01"));
+/// ```
+pub fn is_traceparent(text: &str) -> bool {
+    let is_hex = |text: &str, length| {
+        text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let is_id = |text: &str, length| is_hex(text, length) && text.bytes().any(|byte| byte != b'0');
+    let mut parts = text.split('-');
+    let mut next = || parts.next().unwrap_or_default();
+    let (version, trace, parent, flags) = (next(), next(), next(), next());
+    let is_whole = parts.next().is_none();
+    is_whole && version == "00" && is_id(trace, 32) && is_id(parent, 16) && is_hex(flags, 2)
+}
+
 macro_rules! wire_values {
     ($(#[$doc:meta])* $name:ident { $($(#[$value_doc:meta])* $value:ident $text:literal)* }) => {
         $(#[$doc])*

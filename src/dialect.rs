@@ -1,12 +1,13 @@
 //! Stage 8: reads a payload as one event. A dialect is the form of one product's webhook, and has a file.
 
-use crate::Reason;
 use crate::event::{Claim, Drift, GenerationId, InvalidPayload};
 #[cfg(not(target_family = "wasm"))]
 use crate::event::{Event, Kind};
 use crate::json::{KnownKeys, Value};
+use crate::request::BODY;
 use crate::settings::{ConfigError, Node};
-use std::fmt;
+use crate::violation::Detail;
+use crate::{Reason, Violation};
 
 /// The table of dialects. Each names its module, which has the functions that [`Dialect`] calls.
 macro_rules! dialects {
@@ -60,6 +61,13 @@ macro_rules! dialects {
                 }
             }
 
+            /// The field with the result URL, for a detail.
+            pub(crate) const fn result_field(self) -> &'static str {
+                match self {
+                    $(Dialect::$variant => $module::RESULT_FIELD,)*
+                }
+            }
+
             /// The prompt of a payload. A token can be bound to it.
             pub fn prompt<'a>(self, payload: &'a Value<'_>) -> Option<&'a str> {
                 match self {
@@ -105,13 +113,6 @@ macro_rules! dialects {
                 }
             }
 
-            /// The first field that breaks a rule.
-            pub fn violation(self, payload: &Value<'_>) -> Option<Violation> {
-                match self {
-                    $(Dialect::$variant => $module::violation(payload),)*
-                }
-            }
-
             /// The generation of a payload of any form, also inside an envelope.
             pub fn generation(self, payload: &Value<'_>) -> Option<GenerationId> {
                 match self {
@@ -152,39 +153,6 @@ impl Dialect {
     }
 }
 
-/// A field of a payload that breaks a rule. It contains no value of the payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// The key, or `body`.
-    pub field: &'static str,
-    /// The difference.
-    pub found: Mismatch,
-    /// The documented value.
-    pub expected: &'static str,
-}
-
-/// The difference of a field from the documentation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mismatch {
-    /// The key is absent.
-    Missing,
-    /// The value has another type.
-    OtherType,
-    /// The value has another form.
-    OtherValue,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let found = match self.found {
-            Mismatch::Missing => "is missing",
-            Mismatch::OtherType => "has another type",
-            Mismatch::OtherValue => "has another value",
-        };
-        write!(f, "field `{}` {found}, expected {}", self.field, self.expected)
-    }
-}
-
 /// Whether drift refuses a payload (`schema`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schema {
@@ -199,11 +167,21 @@ impl Schema {
     ///
     /// # Errors
     /// [`Reason::SchemaInvalid`] for any drift with a strict schema.
-    pub fn check(self, drift: &Drift) -> Result<(), Reason> {
-        match self {
-            Schema::Strict if !drift.is_empty() => Err(Reason::SchemaInvalid),
-            _ => Ok(()),
-        }
+    pub fn check(self, drift: &Drift) -> Result<(), Violation> {
+        let detail = match (self, drift.names()) {
+            (Schema::Tolerant, _) | (Schema::Strict, []) => return Ok(()),
+            (Schema::Strict, [Drift::UNKNOWN_KEYS, ..]) => Detail::new(
+                BODY,
+                "has an undocumented key",
+                "only documented keys, because the schema is strict",
+            ),
+            (Schema::Strict, [field, ..]) => Detail::new(
+                field,
+                "is not as documented",
+                "the documented form, because the schema is strict",
+            ),
+        };
+        Err(detail.of(Reason::SchemaInvalid))
     }
 
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {

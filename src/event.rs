@@ -1,8 +1,9 @@
 //! Stage 9: the event, and the check of its id.
 
-use crate::Reason;
 use crate::contract;
 pub use crate::contract::Kind;
+use crate::violation::Detail;
+use crate::{Reason, Violation};
 use std::fmt;
 use uuid::Uuid;
 
@@ -68,7 +69,7 @@ pub struct Claim<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvalidPayload {
     /// The first violation.
-    pub reason: Reason,
+    pub violation: Violation,
     /// The generation.
     pub generation_id: Option<GenerationId>,
     /// The event, where only a strict schema or a later stage refuses it.
@@ -87,7 +88,9 @@ pub struct Drift(Vec<&'static str>);
 pub fn check(claim: Claim<'_>) -> Result<Event, InvalidPayload> {
     let Claim { generation_id, kind, failure, result_url, drift } = claim;
     let Some(generation_id) = GenerationId::parse(generation_id) else {
-        return Err(Reason::GenerationIdInvalid.into());
+        let detail =
+            Detail::new("generation_id", "is no such text", "a UUID as 8-4-4-4-12, neither nil nor max");
+        return Err(detail.of(Reason::GenerationIdInvalid).into());
     };
     Ok(Event { generation_id, kind, failure, result_url: result_url.map(str::to_owned), drift })
 }
@@ -101,13 +104,16 @@ impl Event {
     }
 }
 
-impl From<Reason> for InvalidPayload {
-    fn from(reason: Reason) -> Self {
-        InvalidPayload { reason, generation_id: None, event: None }
+impl From<Violation> for InvalidPayload {
+    fn from(violation: Violation) -> Self {
+        InvalidPayload { violation, generation_id: None, event: None }
     }
 }
 
 impl Drift {
+    /// The name of undocumented keys.
+    pub const UNKNOWN_KEYS: &'static str = "unknown-keys";
+
     /// Notes a field.
     pub fn note(&mut self, field: &'static str) {
         if !self.0.contains(&field) {

@@ -14,12 +14,15 @@ use metrics::Status;
 pub use metrics::{Counter, info};
 
 use crate::config::Config;
-use crate::confirm::{self, Outcome};
+use crate::confirm::{self, JudgedOutcome, Outcome};
 use crate::contract::header;
 use crate::event::GenerationId;
 use crate::head::{Ending, Head, Hop};
 use crate::hook::{self, Hook, RequiredProperties};
 use crate::policy::{self, AdmittedHead, Decision, Delivery, Disposition, Refusal};
+use crate::reason::Stage;
+use crate::trace::{Observer, StageReport, StageVerdict};
+use crate::violation::Violation;
 use crate::{Reason, answer, forward, request, sanitize, source};
 use confirmation::{Calls, PendingConfirmation};
 use log::{Cause, Line, LogLimit};
@@ -27,6 +30,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The key of the value for the access log that has the outcome of a confirmation that failed.
 const CONFIRM_KEY: &str = "blobgate_confirm";
+/// The key of the value for the access log that has the detail of a violation.
+const DETAIL_KEY: &str = "blobgate_detail";
 /// The hooks whose counters exist at 0, the first ones of the configuration. They have at most 30 each. Envoy matches each name
 /// with some 60 patterns of tags, which takes 0.2 ms.
 const MAX_INITIAL_HOOKS: usize = 32;
@@ -39,15 +44,16 @@ pub struct Gate {
     calls: Calls,
 }
 
-/// One request and its response. A dropped exchange frees its slot for a call to the status API.
+/// One request and its response. A dropped exchange frees its slot for a call to the status API. The gate's observer is `()`.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct Exchange<O = ()> {
     gate: Arc<Gate>,
     state: State,
     /// The bytes of the body so far. The trailers callback has no size.
     body_size: usize,
     /// To a gRPC request Envoy sends its own responses and the gate's as 200 with a `grpc-status`.
     is_grpc: bool,
+    observer: O,
 }
 
 /// The state of an exchange.
@@ -76,7 +82,7 @@ enum State {
 struct Forwarded {
     hook: Arc<Hook>,
     /// Why the delivery is quarantined.
-    violation: Option<Reason>,
+    violation: Option<Violation>,
     generation_id: Option<GenerationId>,
 }
 
@@ -100,21 +106,36 @@ impl Gate {
 impl Exchange {
     /// An exchange before its request headers.
     pub fn new(gate: Arc<Gate>) -> Self {
-        Self { gate, state: State::Fresh, body_size: 0, is_grpc: false }
+        Self::with_observer(gate, ())
+    }
+}
+
+impl<O: Observer> Exchange<O> {
+    /// An exchange before its request headers. Each stage reports to the observer.
+    pub fn with_observer(gate: Arc<Gate>, observer: O) -> Self {
+        Self { gate, state: State::Fresh, body_size: 0, is_grpc: false, observer }
+    }
+
+    /// The observer.
+    pub fn observer(&self) -> &O {
+        &self.observer
     }
 
     /// Judges the head.
     pub fn on_request_headers(&mut self, host: &mut impl Host, ending: Ending) -> Flow {
         let hooks = &self.gate.config.hooks;
         let mut headers = host.request_headers();
-        for name in sanitize::head(&mut headers) {
-            host.remove_request_header(&name);
+        let reserved = sanitize::head(&mut headers);
+        for name in &reserved {
+            host.remove_request_header(name);
         }
         self.is_grpc = request::is_grpc(&headers);
         let path = headers.first(":path");
-        if let Some(clean) = sanitize::path(hooks, path) {
+        let clean = sanitize::path(hooks, path);
+        if let Some(clean) = clean {
             host.set_request_header(":path", clean);
         }
+        self.observer.stage(|| sanitize::report(&reserved, clean));
         let found = hook::find(hooks, path);
         let required =
             found.map_or_else(|_| RequiredProperties::default(), |(hook, _)| hook.required_properties());
@@ -131,7 +152,7 @@ impl Exchange {
             ending,
             now: if required.time { host.now().as_secs() } else { 0 },
         };
-        match (policy::admit(found, &head), ending) {
+        match (policy::admit(found, &head, &mut self.observer), ending) {
             (Err(refusal), _) => self.refuse(host, &refusal, None),
             (Ok(admitted), Ending::Here) => self.decide(host, admitted, 0),
             (Ok(admitted), Ending::Later) => {
@@ -149,7 +170,10 @@ impl Exchange {
             return Flow::Continue;
         };
         match (admitted.check_size(size), ending) {
-            (Err(_), _) => self.settle(host, policy::decide_oversized(admitted), None),
+            (Err(_), _) => {
+                let decision = policy::decide_oversized(admitted, size, &mut self.observer);
+                self.settle(host, decision, None)
+            }
             (Ok(()), Ending::Here) => self.decide(host, admitted, size),
             (Ok(()), Ending::Later) => {
                 self.state = State::AwaitingBody(admitted);
@@ -174,6 +198,18 @@ impl Exchange {
         host: &mut impl Host,
         response: Option<ProviderResponse<'_>>,
     ) -> Flow {
+        let State::AwaitingProvider(pending) = &self.state else { return Flow::Pause };
+        let (hook, event) = (pending.request.hook(), pending.request.event());
+        let outcome = match response {
+            None => Outcome::NoAnswer.into(),
+            Some(ProviderResponse { status, body }) => confirm::read(hook.dialect, event, status, body),
+        };
+        self.on_provider_outcome(host, outcome)
+    }
+
+    /// Concludes with the outcome of a call to the status API.
+    pub fn on_provider_outcome(&mut self, host: &mut impl Host, outcome: impl Into<JudgedOutcome>) -> Flow {
+        let outcome = outcome.into();
         let PendingConfirmation { request, body, slot } =
             match std::mem::replace(&mut self.state, State::Answered) {
                 State::AwaitingProvider(pending) => pending,
@@ -183,14 +219,8 @@ impl Exchange {
                 }
             };
         drop(slot);
-        let outcome = match response {
-            None => Outcome::NoAnswer,
-            Some(ProviderResponse { status, body }) => {
-                confirm::read(request.hook().dialect, request.event(), status, body)
-            }
-        };
         let now = host.uptime();
-        self.gate.calls.remember(request.event(), outcome, now);
+        self.gate.calls.remember(request.event(), outcome.outcome, now);
         self.conclude(host, request, body, outcome)
     }
 
@@ -207,7 +237,7 @@ impl Exchange {
     /// Judges the whole delivery. Only this function reads the body.
     fn decide(&mut self, host: &mut impl Host, admitted: AdmittedHead, size: usize) -> Flow {
         let body = if size == 0 { Vec::new() } else { host.request_body(size) };
-        let decision = policy::decide(admitted, &body);
+        let decision = policy::decide(admitted, &body, &mut self.observer);
         self.settle(host, decision, Some(body))
     }
 
@@ -223,7 +253,7 @@ impl Exchange {
                         self.state = State::AwaitingProvider(PendingConfirmation { request, body, slot });
                         Flow::Pause
                     }
-                    Err(outcome) => self.conclude(host, request, body, outcome),
+                    Err(outcome) => self.conclude(host, request, body, outcome.into()),
                 }
             }
         }
@@ -234,13 +264,14 @@ impl Exchange {
         host: &mut impl Host,
         request: policy::ConfirmationRequest,
         body: Vec<u8>,
-        outcome: Outcome,
+        judged: JudgedOutcome,
     ) -> Flow {
+        let outcome = judged.outcome;
         host.count(Counter::confirmation(request.hook(), outcome));
         if outcome != Outcome::Confirmed {
             host.set_access_log_value(CONFIRM_KEY, outcome.name());
         }
-        match policy::conclude(request, outcome) {
+        match policy::conclude(request, judged, &mut self.observer) {
             Ok(delivery) => self.forward(host, &delivery, Some(&body), Some(outcome)),
             Err(refusal) => self.refuse(host, &refusal, Some(outcome)),
         }
@@ -271,7 +302,10 @@ impl Exchange {
             }
         }
         metrics::count_findings(host, delivery);
-        let violation = delivery.reason();
+        let violation = delivery.violation();
+        note_detail(host, violation.or(delivery.observed().first().copied()));
+        self.observer
+            .stage(|| StageReport::new(Stage::Forward, delivery.verdict().name(), StageVerdict::Passed));
         self.state = match delivery.disposition() {
             Disposition::Observed { .. } => State::Observed(Arc::clone(hook)),
             Disposition::Accepted(_) | Disposition::Quarantined { .. } => State::Forwarded(Forwarded {
@@ -280,16 +314,17 @@ impl Exchange {
                 generation_id: delivery.generation_id(),
             }),
         };
-        if let Some((kind, reason)) = log::kind_of(delivery) {
+        if let Some((kind, violation)) = log::kind_of(delivery) {
             let cause = Cause::Judged { token: Some(delivery.token()), confirmation };
             let (verdict, id) = (delivery.verdict().name(), delivery.generation_id());
-            self.gate.log(host, &Line { kind, verdict, reason, hook: Some(hook), id, cause });
+            self.gate.log(host, &Line { kind, verdict, violation, hook: Some(hook), id, cause });
         }
         Flow::Continue
     }
 
     fn refuse(&mut self, host: &mut impl Host, refusal: &Refusal, confirmation: Option<Outcome>) -> Flow {
-        let Refusal { hook, reason, generation_id, token } = refusal;
+        let Refusal { hook, violation, generation_id, token } = refusal;
+        let reason = violation.reason;
         // For the access log: a refused request reaches no service.
         if let Some(hook) = hook {
             host.set_request_header(header::HOOK, &hook.name);
@@ -301,13 +336,14 @@ impl Exchange {
             metrics::count_token(host, hook, token);
         }
         let cause = Cause::Judged { token: token.as_ref(), confirmation };
-        self.gate.log_refusal(host, hook.as_ref(), *reason, *generation_id, cause);
-        self.state = State::Refused(hook.clone(), *reason);
+        self.gate.log_refusal(host, hook.as_ref(), *violation, *generation_id, cause);
+        note_detail(host, Some(*violation));
+        self.state = State::Refused(hook.clone(), reason);
         let mut headers = vec![("content-type", answer::PROBLEM_TYPE), (header::REASON, reason.code())];
-        if *reason == Reason::MethodNotAllowed {
+        if reason == Reason::MethodNotAllowed {
             headers.push(("allow", "POST"));
         }
-        let body = answer::problem(*reason, &self.gate.config.docs);
+        let body = answer::problem(reason, &self.gate.config.docs);
         // Envoy queues this response and then runs the response callbacks of this exchange on it.
         host.respond(reason.status(), &headers, body.as_bytes());
         Flow::Pause
@@ -325,6 +361,13 @@ impl Exchange {
         };
         host.count(Counter::response(hook, Status::Left, None));
         self.state = State::Answered;
+    }
+}
+
+/// Gives the detail of a violation to the access log.
+fn note_detail(host: &mut impl Host, violation: Option<Violation>) {
+    if let Some(detail) = violation.and_then(|violation| violation.text()) {
+        host.set_access_log_value(DETAIL_KEY, &detail);
     }
 }
 

@@ -8,7 +8,7 @@ use crate::request::ContentType;
 use crate::result_url;
 use std::borrow::Cow;
 
-/// The headers that the gate sets on a forwarded delivery. Every value is visible ASCII.
+/// The headers that the gate sets on a forwarded delivery. Every value is visible ASCII, and spaces in the detail.
 pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
     let hook = delivery.hook();
     // A completed delivery has at most ten. A failure has more and is rare.
@@ -21,11 +21,15 @@ pub fn headers(delivery: &Delivery) -> Vec<(&'static str, Cow<'_, str>)> {
         // The body of an accepted delivery is JSON, also where the sender declares another type.
         set.push(("content-type", "application/json".into()));
     }
-    if let Some(reason) = delivery.reason() {
-        set.push((header::REASON, reason.code().into()));
+    if let Some(violation) = delivery.violation() {
+        set.push((header::REASON, violation.reason.code().into()));
+        set.extend(violation.text().map(|detail| (header::DETAIL, detail.into())));
     }
     if !delivery.observed().is_empty() {
-        set.push((header::OBSERVED, join(delivery.observed().iter().map(|reason| reason.code()))));
+        set.push((
+            header::OBSERVED,
+            join(delivery.observed().iter().map(|violation| violation.reason.code())),
+        ));
     }
     add_proof(delivery, &mut set);
     if let Some(id) = delivery.generation_id() {

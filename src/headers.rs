@@ -4,9 +4,24 @@
 #[derive(Clone, Debug, Default)]
 pub struct Headers(Vec<(String, Vec<u8>)>);
 
-/// A decisive header is repeated or is not text.
+/// Why a decisive header has no value to act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InvalidHeader;
+pub enum InvalidHeader {
+    /// It is repeated, or its value has a comma.
+    Repeated,
+    /// Its value has a byte outside visible ASCII and space.
+    NotText,
+}
+
+impl InvalidHeader {
+    /// The class of the value, for a detail.
+    pub(crate) const fn found(self) -> &'static str {
+        match self {
+            InvalidHeader::Repeated => "is repeated",
+            InvalidHeader::NotText => "is not visible ASCII",
+        }
+    }
+}
 
 impl Headers {
     /// Takes the host's list.
@@ -29,7 +44,7 @@ impl Headers {
     /// ]);
     /// assert_eq!(headers.one("content-length"), Ok(Some("7")));
     /// assert_eq!(headers.one("content-encoding"), Ok(None));
-    /// assert_eq!(headers.one("x-forwarded-proto"), Err(InvalidHeader));
+    /// assert_eq!(headers.one("x-forwarded-proto"), Err(InvalidHeader::Repeated));
     /// ```
     pub fn one<'a>(&'a self, name: &'a str) -> Result<Option<&'a str>, InvalidHeader> {
         let mut values = self.all(name);
@@ -37,10 +52,14 @@ impl Headers {
             return Ok(None);
         };
         let is_plain = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b',';
-        if values.next().is_some() || !value.iter().all(is_plain) {
-            return Err(InvalidHeader);
+        if values.next().is_some() {
+            return Err(InvalidHeader::Repeated);
         }
-        std::str::from_utf8(value).map(Some).map_err(|_| InvalidHeader)
+        if !value.iter().all(is_plain) {
+            let is_list = value.contains(&b',');
+            return Err(if is_list { InvalidHeader::Repeated } else { InvalidHeader::NotText });
+        }
+        std::str::from_utf8(value).map(Some).map_err(|_| InvalidHeader::NotText)
     }
 
     /// The members of a list header, over all of its lines. Empty members do not count (RFC 9110, section 5.6.1.2).
@@ -93,10 +112,10 @@ mod tests {
         one(&[], Ok(None));
         one(&[b""], Ok(Some("")));
         one(&[b"https"], Ok(Some("https")));
-        one(&[b"a", b"a"], Err(InvalidHeader));
-        one(&[b"a,b"], Err(InvalidHeader));
-        one(&[b"\xff"], Err(InvalidHeader));
-        one(&["ä".as_bytes()], Err(InvalidHeader));
-        one(&[b"a\tb"], Err(InvalidHeader));
+        one(&[b"a", b"a"], Err(InvalidHeader::Repeated));
+        one(&[b"a,b"], Err(InvalidHeader::Repeated));
+        one(&[b"\xff"], Err(InvalidHeader::NotText));
+        one(&["ä".as_bytes()], Err(InvalidHeader::NotText));
+        one(&[b"a\tb"], Err(InvalidHeader::NotText));
     }
 }

@@ -6,7 +6,6 @@ mod parse;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use parse::section;
 
-use crate::Reason;
 use crate::answer::Answers;
 use crate::confirm::Provider;
 use crate::dialect::{Dialect, Schema};
@@ -17,6 +16,8 @@ use crate::source::Source;
 use crate::token::{TokenKeys, TokenRequirement};
 use crate::transport::Transport;
 use crate::trust::Trust;
+use crate::violation::Detail;
+use crate::{Reason, Violation};
 use std::sync::Arc;
 
 /// One guarded path with its rules.
@@ -76,7 +77,9 @@ pub type HookMatch<'h, 'p> = (&'h Arc<Hook>, Option<&'p [u8]>);
 ///
 /// # Errors
 /// [`Reason::UnknownHook`].
-pub fn find<'h, 'p>(hooks: &'h [Arc<Hook>], path: &'p [u8]) -> Result<HookMatch<'h, 'p>, Reason> {
+pub fn find<'h, 'p>(hooks: &'h [Arc<Hook>], path: &'p [u8]) -> Result<HookMatch<'h, 'p>, Violation> {
+    const UNKNOWN: Violation =
+        Detail::new("path", "is that of no hook", "the path of a hook").of(Reason::UnknownHook);
     let path = path.split(|byte| *byte == b'?').next().unwrap_or(path);
     let under = |hook: &'h Arc<Hook>| {
         let rest = path.strip_prefix(hook.path.as_bytes())?;
@@ -86,7 +89,7 @@ pub fn find<'h, 'p>(hooks: &'h [Arc<Hook>], path: &'p [u8]) -> Result<HookMatch<
             _ => None,
         }
     };
-    hooks.iter().find_map(under).ok_or(Reason::UnknownHook)
+    hooks.iter().find_map(under).ok_or(UNKNOWN)
 }
 
 /// The host properties that a hook needs. Each is an expensive host call.

@@ -16,9 +16,16 @@ const MAX_PROXIES_V6: u128 = 1 << 121;
 pub struct Ranges {
     v4: Intervals<u32>,
     v6: Intervals<u128>,
+    /// The number of listed addresses and ranges.
+    listed: usize,
 }
 
 impl Ranges {
+    /// The number of addresses and ranges in the list.
+    pub(crate) fn listed(&self) -> usize {
+        self.listed
+    }
+
     /// Whether an address is in the set. A v4-mapped v6 address counts as its v4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         match address.to_canonical() {
@@ -73,7 +80,7 @@ impl Ranges {
                 IpNet::V6(net) => v6.push((net.network().to_bits(), net.broadcast().to_bits())),
             }
         }
-        Self { v4: Intervals::of(v4), v6: Intervals::of(v6) }
+        Self { v4: Intervals::of(v4), v6: Intervals::of(v6), listed: nets.len() }
     }
 
     #[cfg(test)]

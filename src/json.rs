@@ -1,6 +1,8 @@
 //! Stage 7: strict JSON within limits.
 
-use crate::Reason;
+use crate::request::BODY;
+use crate::violation::Detail;
+use crate::{Reason, Violation};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -23,7 +25,8 @@ pub enum Value<'a> {
     Object(Vec<(Cow<'a, str>, Value<'a>)>),
 }
 
-/// The documented keys of an object, each with the documented object below it.
+/// The documented keys of an object, each with the documented object below it. A key below another is its whole path:
+/// `error.message`.
 pub type KnownKeys = &'static [(&'static str, Option<&'static KnownObject>)];
 
 /// The documented keys of a nested object.
@@ -39,16 +42,60 @@ pub struct KnownObject(pub KnownKeys);
 /// # Errors
 /// The first violation in the text: [`Reason::JsonInvalid`] (also for bytes that are not UTF-8, lone surrogates, numbers
 /// beyond a double, and anything after the value), [`Reason::JsonTooDeep`], [`Reason::JsonDuplicateKey`].
-pub fn parse<'a>(text: &'a [u8], max_depth: usize, known: KnownKeys) -> Result<Value<'a>, Reason> {
-    let failed = Cell::new(Reason::JsonInvalid);
+pub fn parse<'a>(text: &'a [u8], max_depth: usize, known: KnownKeys) -> Result<Value<'a>, Violation> {
+    let failed = Cell::new(None);
     // One UTF-8 check of the whole text: for bytes, serde_json checks each string separately.
     let readable = readable(text);
     let mut deserializer = serde_json::Deserializer::from_str(readable);
     // serde_json's limit of 128 is above every valid max_depth.
-    let reader = ValueReader { depth_left: max_depth, known, failed: &failed };
-    let value = reader.deserialize(&mut deserializer).map_err(|_| failed.get())?;
-    deserializer.end().map_err(|_| Reason::JsonInvalid)?;
-    if readable.len() == text.len() { Ok(value) } else { Err(Reason::JsonInvalid) }
+    let reader = ValueReader { depth_left: max_depth, known, above: 0, failed: &failed };
+    let is_text = readable.len() == text.len();
+    let invalid = |error: serde_json::Error| match (is_text, error.is_eof()) {
+        // The text ends at the byte that is not UTF-8.
+        (false, true) => INVALID_UTF8,
+        (true, true) => ENDS_EARLY,
+        (_, false) => NOT_JSON,
+    };
+    let value = reader
+        .deserialize(&mut deserializer)
+        .map_err(|error| failed.get().map_or_else(|| invalid(error), |failed| failed.violation(max_depth)))?;
+    deserializer.end().map_err(|_| TRAILING)?;
+    if is_text { Ok(value) } else { Err(INVALID_UTF8) }
+}
+
+const ONE_VALUE: &str = "one JSON value in UTF-8";
+const INVALID_UTF8: Violation = invalid("is not UTF-8");
+const ENDS_EARLY: Violation = invalid("ends inside a JSON value");
+const NOT_JSON: Violation = invalid("is not JSON");
+const TRAILING: Violation = invalid("has bytes after its JSON value");
+
+const fn invalid(found: &'static str) -> Violation {
+    Detail::new(BODY, found, ONE_VALUE).of(Reason::JsonInvalid)
+}
+
+/// A violation that serde_json does not find.
+#[derive(Clone, Copy)]
+enum ReadFailure {
+    TooDeep,
+    /// A key twice: this documented one, or another.
+    Repeated(Option<&'static str>),
+    /// This documented key, in other letters.
+    OtherCase(&'static str),
+}
+
+impl ReadFailure {
+    fn violation(self, max_depth: usize) -> Violation {
+        let repeat = |field, found| Detail::new(field, found, "each key once").of(Reason::JsonDuplicateKey);
+        match self {
+            ReadFailure::TooDeep => {
+                let detail = Detail::new(BODY, "is nested too deeply", "at most # levels");
+                detail.with_number(max_depth).of(Reason::JsonTooDeep)
+            }
+            ReadFailure::Repeated(Some(key)) => repeat(key, "is a key twice"),
+            ReadFailure::Repeated(None) => repeat(BODY, "has a key twice"),
+            ReadFailure::OtherCase(key) => repeat(key, "is a key in other letters"),
+        }
+    }
 }
 
 /// The text before the first byte that is not UTF-8. It may have an earlier violation.
@@ -77,37 +124,45 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Reads one value. It stores the violation in `failed`, because serde's error has no place for a [`Reason`].
+/// Reads one value. It stores the violation in `failed`, because serde's error has no place for one.
 #[derive(Clone, Copy)]
 struct ValueReader<'f> {
     depth_left: usize,
     known: KnownKeys,
-    failed: &'f Cell<Reason>,
+    /// The size of the path above the known keys, with its dot.
+    above: usize,
+    failed: &'f Cell<Option<ReadFailure>>,
 }
 
 impl<'f> ValueReader<'f> {
-    fn fail<E: Error>(self, reason: Reason) -> E {
-        self.failed.set(reason);
+    fn fail<E: Error>(self, failure: ReadFailure) -> E {
+        self.failed.set(Some(failure));
         E::custom("")
     }
 
     fn below<E: Error>(self) -> Result<Self, E> {
         match self.depth_left.checked_sub(1) {
-            Some(depth_left) => Ok(Self { depth_left, known: &[], ..self }),
-            None => Err(self.fail(Reason::JsonTooDeep)),
+            Some(depth_left) => Ok(Self { depth_left, known: &[], above: 0, ..self }),
+            None => Err(self.fail(ReadFailure::TooDeep)),
         }
     }
 
-    /// The known keys below `key`; `None` for an unknown key. A known key in another case is an error.
-    fn known_below<E: Error>(self, key: &str) -> Result<Option<KnownKeys>, E> {
-        if let Some((_, below)) = self.known.iter().find(|(name, _)| *name == key) {
-            return Ok(Some(below.map_or(&[], |below| below.0)));
+    /// The known key of this name.
+    fn find(self, key: &str) -> Option<&'static (&'static str, Option<&'static KnownObject>)> {
+        self.known.iter().find(|(path, _)| path.get(self.above..) == Some(key))
+    }
+
+    /// The reader of the value of `key` in an object that `self` reads, and whether the key is known. A known key in another
+    /// case is an error.
+    fn reader_of<E: Error>(self, item: Self, key: &str) -> Result<(Self, bool), E> {
+        if let Some((path, below)) = self.find(key) {
+            let known = below.map_or(&[][..], |below| below.0);
+            return Ok((Self { known, above: path.len().saturating_add(1), ..item }, true));
         }
-        let folded = fold(key);
-        if self.known.iter().any(|(name, _)| *name == folded) {
-            return Err(self.fail(Reason::JsonDuplicateKey));
+        match self.find(&fold(key)) {
+            Some((path, _)) => Err(self.fail(ReadFailure::OtherCase(path))),
+            None => Ok((item, false)),
         }
-        Ok(None)
     }
 }
 
@@ -171,15 +226,12 @@ impl<'de> Visitor<'de> for ValueReader<'_> {
         // An object of distinct known keys has no repeat, and skips the folding of its keys.
         let mut may_repeat = false;
         while let Some(key) = object.next_key_seed(ObjectKey)? {
-            let known = self.known_below(&key)?;
-            may_repeat = may_repeat || known.is_none() || fields.iter().any(|(other, _)| *other == key);
-            fields.push((
-                key,
-                object.next_value_seed(ValueReader { known: known.unwrap_or_default(), ..item })?,
-            ));
+            let (reader, is_known) = self.reader_of(item, &key)?;
+            may_repeat = may_repeat || !is_known || fields.iter().any(|(other, _)| *other == key);
+            fields.push((key, object.next_value_seed(reader)?));
         }
-        if may_repeat && has_repeat(fields.iter().map(|(key, _)| fold(key)).collect()) {
-            return Err(self.fail(Reason::JsonDuplicateKey));
+        if may_repeat && let Some(key) = repeated(fields.iter().map(|(key, _)| fold(key)).collect()) {
+            return Err(self.fail(ReadFailure::Repeated(self.find(&key).map(|(path, _)| *path))));
         }
         Ok(Value::Object(fields))
     }
@@ -212,22 +264,25 @@ impl<'de> Visitor<'de> for ObjectKey {
     }
 }
 
-/// Whether a key is repeated.
-fn has_repeat(mut keys: Vec<Cow<'_, str>>) -> bool {
+/// A repeated key.
+fn repeated(mut keys: Vec<Cow<'_, str>>) -> Option<Cow<'_, str>> {
     /// Up to this number, comparing each pair is faster than sorting. A documented payload has eight keys.
     const MAX_PAIRWISE: usize = 16;
     if keys.len() > MAX_PAIRWISE {
         keys.sort_unstable();
-        return keys.windows(2).any(|pair| matches!(pair, [a, b] if a == b));
+        return keys.windows(2).find_map(|pair| match pair {
+            [a, b] if a == b => Some(a.clone()),
+            _ => None,
+        });
     }
     let mut rest = keys.as_slice();
     while let [first, others @ ..] = rest {
         if others.contains(first) {
-            return true;
+            return Some(first.clone());
         }
         rest = others;
     }
-    false
+    None
 }
 
 /// Folds case: first upper, then lower, so that `ſ` becomes `s` and the Kelvin sign becomes `k`.
@@ -242,12 +297,50 @@ fn fold(key: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    const BELOW: KnownObject = KnownObject(&[("message", None)]);
+    const BELOW: KnownObject = KnownObject(&[("error.message", None)]);
     const KNOWN: KnownKeys = &[("status", None), ("kind", None), ("error", Some(&BELOW))];
 
     #[track_caller]
     fn bad(text: impl AsRef<[u8]>, expected: Reason) {
-        assert_eq!(parse(text.as_ref(), 3, KNOWN), Err(expected));
+        assert_eq!(parse(text.as_ref(), 3, KNOWN).map_err(|violation| violation.reason), Err(expected));
+    }
+
+    #[track_caller]
+    fn detail(text: impl AsRef<[u8]>, expected: &str) {
+        let violation = parse(text.as_ref(), 3, KNOWN).unwrap_err();
+        assert_eq!(violation.text().as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn details_name_the_fault_and_only_documented_keys() {
+        const ONE: &str = "expected one JSON value in UTF-8";
+        const ONCE: &str = "expected each key once";
+        for text in ["", " ", "{", "{\"a\":", "[1", "\"secret"] {
+            detail(text, &format!("body: ends inside a JSON value, {ONE}"));
+        }
+        for text in ["nul ", "{a:1}", "{\"a\":1,}", "\u{feff}{}", "\"\\ud800\""] {
+            detail(text, &format!("body: is not JSON, {ONE}"));
+        }
+        for text in ["{}x", "{} {}", "1 2"] {
+            detail(text, &format!("body: has bytes after its JSON value, {ONE}"));
+        }
+        for text in [&b"\"\xff\""[..], b"{}\xff", b"\xff", b"{\"a\":\xff"] {
+            detail(text, &format!("body: is not UTF-8, {ONE}"));
+        }
+        detail("[[[[", "body: is nested too deeply, expected at most 3 levels");
+        detail("{\"secret\":1,\"secret\":1}", &format!("body: has a key twice, {ONCE}"));
+        detail("{\"x\":{\"status\":1,\"status\":1}}", &format!("body: has a key twice, {ONCE}"));
+        detail("{\"status\":1,\"secret\":2,\"status\":1}", &format!("status: is a key twice, {ONCE}"));
+        detail("{\"STATUS\":1}", &format!("status: is a key in other letters, {ONCE}"));
+        detail(
+            "{\"error\":{\"message\":1,\"message\":1}}",
+            &format!("error.message: is a key twice, {ONCE}"),
+        );
+        detail("{\"error\":{\"Message\":1}}", &format!("error.message: is a key in other letters, {ONCE}"));
+        good("{\"error\":{\"error.message\":1}}");
+        let many: Vec<_> = (1..40).map(|number| format!("\"k{number}\":1")).collect();
+        let many = many.join(",");
+        detail(format!("{{\"kind\":1,{many},\"kind\":1}}"), &format!("kind: is a key twice, {ONCE}"));
     }
 
     #[track_caller]

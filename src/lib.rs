@@ -3,7 +3,7 @@
 //!
 //! Each stage has a file, in this order: [`sanitize`], [`hook`], [`transport`], [`source`], [`request`], [`token`], [`json`],
 //! [`dialect`], [`event`], [`result_url`], [`confirm`], [`forward`]. [`policy`] runs the stages and decides. [`trust`] has the
-//! trust rule. [`contract`] has the headers, their values, and the forms of tokens and signatures.
+//! trust rule. [`violation`] has what a stage finds, and [`trace`] what it saw. [`contract`] has the headers, their values, and the forms of tokens and signatures.
 //! Only [`exchange`] has state: it drives a host through one request and its response. Only `wasm`, compiled for
 //! WebAssembly, calls Envoy.
 
@@ -32,11 +32,14 @@ pub mod settings;
 pub mod sign;
 pub mod source;
 pub mod token;
+pub mod trace;
 pub mod transport;
 pub mod trust;
+pub mod violation;
 
 #[cfg(target_family = "wasm")]
 mod wasm;
 
 pub use config::Config;
 pub use reason::Reason;
+pub use violation::Violation;

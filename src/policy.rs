@@ -1,19 +1,22 @@
 //! The policy: [`admit`] judges the head, [`decide`] judges the delivery, and [`conclude`] applies the outcome of a
 //! confirmation. It is pure: time, keys and outcomes are arguments.
 
-use crate::confirm::Outcome;
+use crate::confirm::JudgedOutcome;
 use crate::enforcement::{Check, Mode};
 use crate::event::{self, Event, GenerationId, InvalidPayload};
 use crate::head::Head;
 use crate::hook::{Hook, HookMatch};
 use crate::request::ContentType;
 use crate::token::{self, Token};
+use crate::trace::Observer;
+use crate::violation::{Detail, Violation};
 use crate::{Reason, json, request, result_url, source, transport};
 use std::sync::Arc;
 
 mod delivery;
 mod evaluation;
 mod reevaluate;
+mod report;
 mod trust_table;
 
 pub use crate::contract::{Proof, Verdict};
@@ -27,11 +30,17 @@ pub use reevaluate::{OriginalFindings, OriginalToken, reevaluate};
 /// # Errors
 /// A [`Refusal`] with the first violation in stage order, unless the delivery may still go to quarantine. A hook in observe
 /// mode refuses only an unknown path. It passes the violation on with the delivery.
-pub fn admit(found: Result<HookMatch<'_, '_>, Reason>, head: &Head<'_>) -> Result<AdmittedHead, Refusal> {
+pub fn admit(
+    found: Result<HookMatch<'_, '_>, Violation>,
+    head: &Head<'_>,
+    observer: &mut impl Observer,
+) -> Result<AdmittedHead, Refusal> {
+    observer.stage(|| report::hook(found.map(|(hook, _)| hook), head));
     let (hook, token) = found.map_err(Refusal::unknown_hook)?;
     let encrypted = transport::check(&hook.transport, head);
-    if let (Err(reason), Mode::Enforce) = (encrypted, hook.mode) {
-        return Err(Refusal::before_token(hook, reason));
+    observer.stage(|| report::transport(hook, head, encrypted));
+    if let (Err(violation), Mode::Enforce) = (encrypted, hook.mode) {
+        return Err(Refusal::before_token(hook, violation));
     }
     let mut admitted = AdmittedHead {
         hook: Arc::clone(hook),
@@ -40,14 +49,15 @@ pub fn admit(found: Result<HookMatch<'_, '_>, Reason>, head: &Head<'_>) -> Resul
         observed: Vec::new(),
         content_type: request::content_type(head),
     };
-    let checked = encrypted.and_then(|()| admitted.check_head(head));
-    let checked = checked.map_err(|reason| admitted.reported(reason));
+    let checked = encrypted.and_then(|()| admitted.check_head(head, observer));
+    observer.stage(|| report::token(hook, &admitted.token));
+    let checked = checked.map_err(|violation| admitted.reported(violation));
     if hook.mode == Mode::Observe {
         admitted.violation = checked.err().or(admitted.violation);
         return Ok(admitted);
     }
-    if let Err(reason) = checked {
-        return Err(admitted.refuse(reason, None));
+    if let Err(violation) = checked {
+        return Err(admitted.refuse(violation, None));
     }
     if hook.trust.may_authenticate(hook.checks.trust, &admitted.token) {
         return Ok(admitted);
@@ -55,33 +65,44 @@ pub fn admit(found: Result<HookMatch<'_, '_>, Reason>, head: &Head<'_>) -> Resul
     let needs_token = hook.trust.needs_token() && hook.checks.trust == Check::Enforce;
     let rejection = if needs_token { admitted.token.rejection() } else { None };
     match admitted.violation.or(rejection) {
-        Some(reason) => Err(admitted.refuse(reason, None)),
+        Some(violation) => Err(admitted.refuse(violation, None)),
         None => Ok(admitted),
     }
 }
 
 /// Judges a complete delivery.
-pub fn decide(mut admitted: AdmittedHead, body: &[u8]) -> Decision {
+pub fn decide(mut admitted: AdmittedHead, body: &[u8], observer: &mut impl Observer) -> Decision {
     if admitted.check_size(body.len()).is_err() {
-        return decide_oversized(admitted);
+        return decide_oversized(admitted, body.len(), observer);
     }
-    let body = check_body(&mut admitted, body).into();
+    observer.stage(|| report::size(&admitted, body.len()));
+    let body = check_body(&mut admitted, body, observer).into();
     let (mode, trust) = (admitted.hook.mode, admitted.hook.checks.trust);
     let evaluation = Evaluation { admitted, body };
-    match (mode, trust) {
+    let decision = match (mode, trust) {
         (Mode::Observe, _) => evaluation.observe(),
         (Mode::Enforce, Check::Enforce) => trust_table::decide(evaluation),
         (Mode::Enforce, Check::Observe | Check::Off) => evaluation.with_trust_observed(),
+    };
+    match &decision {
+        // [`conclude`] reports it.
+        Decision::Confirm(_) => {}
+        decided => observer.stage(|| report::unconfirmed(decided)),
     }
+    decision
 }
 
-/// Decides on a delivery with a body over the limit. The gate reads no further, and refuses every sender.
-pub fn decide_oversized(admitted: AdmittedHead) -> Decision {
-    let reason = admitted.reported(Reason::BodyTooLarge);
+/// Decides on a delivery with a body over the limit, of which `size` bytes have arrived. The gate reads no further, and refuses
+/// every sender.
+pub fn decide_oversized(admitted: AdmittedHead, size: usize, observer: &mut impl Observer) -> Decision {
+    observer.stage(|| report::size(&admitted, size));
+    let violation = admitted.reported(request::too_large(request::BODY, admitted.hook.max_body_bytes));
     match admitted.hook.mode {
-        Mode::Enforce => admitted.reject(reason, None),
-        Mode::Observe if admitted.is_authenticated() => admitted.observe(Some(reason), Content::Unreadable),
-        Mode::Observe => Evaluation { admitted, body: Payload::Unreadable(reason, None) }.observe(),
+        Mode::Enforce => admitted.reject(violation, None),
+        Mode::Observe if admitted.is_authenticated() => {
+            admitted.observe(Some(violation), Content::Unreadable)
+        }
+        Mode::Observe => Evaluation { admitted, body: Payload::Unreadable(violation, None) }.observe(),
     }
 }
 
@@ -89,26 +110,43 @@ pub fn decide_oversized(admitted: AdmittedHead) -> Decision {
 ///
 /// # Errors
 /// A [`Refusal`] with the first violation in stage order.
-pub fn conclude(request: ConfirmationRequest, outcome: Outcome) -> Result<Delivery, Refusal> {
+pub fn conclude(
+    request: ConfirmationRequest,
+    outcome: impl Into<JudgedOutcome>,
+    observer: &mut impl Observer,
+) -> Result<Delivery, Refusal> {
+    let outcome = outcome.into();
+    observer.stage(|| report::confirmed(outcome));
     trust_table::conclude(request, outcome)
 }
 
-fn check_body(admitted: &mut AdmittedHead, body: &[u8]) -> Result<Event, InvalidPayload> {
+fn check_body(
+    admitted: &mut AdmittedHead,
+    body: &[u8],
+    observer: &mut impl Observer,
+) -> Result<Event, InvalidPayload> {
     let AdmittedHead { hook, token, observed, content_type, .. } = admitted;
-    if body.is_empty() {
-        return Err(Reason::BodyMissing.into());
-    }
-    let payload = json::parse(body, hook.max_depth, hook.dialect.known())?;
-    let mut claim = hook.dialect.read(&payload)?;
-    claim.drift.expect("content-type", *content_type != ContentType::Other);
-    let drifted = hook.schema.check(&claim.drift);
-    let event = event::check(claim)
-        .map_err(|unfit| InvalidPayload { reason: drifted.err().unwrap_or(unfit.reason), ..unfit })?;
+    let parsed = match body {
+        [] => Err(Detail::new(request::BODY, "is empty", "a JSON object").of(Reason::BodyMissing)),
+        body => json::parse(body, hook.max_depth, hook.dialect.known()),
+    };
+    observer.stage(|| report::json(hook, body, parsed.as_ref()));
+    let payload = parsed?;
+    let read = hook.dialect.read(&payload).map(|mut claim| {
+        claim.drift.expect("content-type", *content_type != ContentType::Other);
+        claim
+    });
+    let drifted = read.as_ref().map_or(Ok(()), |claim| hook.schema.check(&claim.drift));
+    observer.stage(|| report::dialect(hook, &payload, read.as_ref(), drifted));
+    let checked = event::check(read?);
+    observer.stage(|| report::generation_id(hook, checked.as_ref()));
+    let event = checked
+        .map_err(|unfit| InvalidPayload { violation: drifted.err().unwrap_or(unfit.violation), ..unfit })?;
     let prompt = hook.dialect.prompt(&payload);
-    match drifted.and_then(|()| check_event(hook, &event, token, prompt, observed)) {
+    match drifted.and_then(|()| check_event(hook, &event, token, prompt, observed, observer)) {
         Ok(()) => Ok(event),
-        Err(reason) => Err(InvalidPayload {
-            reason,
+        Err(violation) => Err(InvalidPayload {
+            violation,
             generation_id: Some(event.generation_id),
             event: Some(event.into()),
         }),
@@ -120,22 +158,33 @@ fn check_event(
     event: &Event,
     token: &Token,
     prompt: Option<&str>,
-    observed: &mut Vec<Reason>,
-) -> Result<(), Reason> {
+    observed: &mut Vec<Violation>,
+    observer: &mut impl Observer,
+) -> Result<(), Violation> {
     if let Some(url) = &event.result_url {
-        apply(hook.checks.result_url, result_url::check(&hook.result_url, url), observed)?;
+        let judged = result_url::check(&hook.result_url, hook.dialect.result_field(), url);
+        observer.stage(|| report::result_url(hook, url, judged));
+        apply(hook.checks.result_url, judged, observed)?;
     }
     match hook.checks.prompt {
         Check::Off => Ok(()),
-        check => apply(check, token::check_prompt(token, prompt), observed),
+        check => {
+            let judged = token::check_prompt(token, prompt);
+            observer.stage(|| report::prompt(hook, token, judged));
+            apply(check, judged, observed)
+        }
     }
 }
 
 /// Applies a check's setting: in observe mode a violation only goes to `observed`.
-fn apply(check: Check, judged: Result<(), Reason>, observed: &mut Vec<Reason>) -> Result<(), Reason> {
+fn apply(
+    check: Check,
+    judged: Result<(), Violation>,
+    observed: &mut Vec<Violation>,
+) -> Result<(), Violation> {
     match (check, judged) {
-        (Check::Observe, Err(reason)) => {
-            observed.push(reason);
+        (Check::Observe, Err(violation)) => {
+            observed.push(violation);
             Ok(())
         }
         (_, judged) => judged,
@@ -163,13 +212,13 @@ impl From<Result<Delivery, Refusal>> for Decision {
 }
 
 /// A head that [`admit`] has accepted. [`decide`] judges a body only with one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AdmittedHead {
     hook: Arc<Hook>,
     /// The first violation of the head, without the token's.
-    violation: Option<Reason>,
+    violation: Option<Violation>,
     token: Token,
-    observed: Vec<Reason>,
+    observed: Vec<Violation>,
     content_type: ContentType,
 }
 
@@ -198,20 +247,24 @@ impl AdmittedHead {
     ///
     /// # Errors
     /// [`Reason::BodyTooLarge`].
-    pub fn check_size(&self, so_far: usize) -> Result<(), Reason> {
-        if so_far <= self.hook.max_body_bytes { Ok(()) } else { Err(Reason::BodyTooLarge) }
+    pub fn check_size(&self, so_far: usize) -> Result<(), Violation> {
+        let max = self.hook.max_body_bytes;
+        if so_far <= max { Ok(()) } else { Err(request::too_large(request::BODY, max)) }
     }
 
     /// Notes the first violation of the head.
     ///
     /// # Errors
     /// A violation that is final for every sender.
-    fn check_head(&mut self, head: &Head<'_>) -> Result<(), Reason> {
+    fn check_head(&mut self, head: &Head<'_>, observer: &mut impl Observer) -> Result<(), Violation> {
         let hook = &self.hook;
         let source = source::check(&hook.source, &hook.transport, head);
+        observer.stage(|| report::source(hook, head, source));
         self.violation = apply(hook.checks.source, source, &mut self.observed).err();
-        match request::check(hook.max_body_bytes, head) {
-            Err(end) if end.is_final() => Err(end),
+        let requested = request::check(hook.max_body_bytes, head);
+        observer.stage(|| report::request(hook, head, requested));
+        match requested {
+            Err(end) if end.reason.is_final() => Err(end),
             checked => {
                 self.violation = self.violation.or(checked.err());
                 Ok(())
@@ -219,12 +272,12 @@ impl AdmittedHead {
         }
     }
 
-    /// The reason of a refusal for `end`. An unauthenticated sender gets the first violation instead.
-    fn reported(&self, end: Reason) -> Reason {
+    /// The violation of a refusal for `end`. An unauthenticated sender gets the first violation instead.
+    fn reported(&self, end: Violation) -> Violation {
         self.violation.filter(|_| !self.is_authenticated()).unwrap_or(end)
     }
 
-    fn refuse(self, reason: Reason, generation_id: Option<GenerationId>) -> Refusal {
-        Refusal { hook: Some(self.hook), reason, generation_id, token: Some(self.token) }
+    fn refuse(self, violation: Violation, generation_id: Option<GenerationId>) -> Refusal {
+        Refusal { hook: Some(self.hook), violation, generation_id, token: Some(self.token) }
     }
 }

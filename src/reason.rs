@@ -50,7 +50,7 @@ impl Stage {
 }
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $stage:ident $name:ident $code:literal $status:literal $sentence:literal)*) => {
+    ($($(#[doc = $doc:literal])* $stage:ident $name:ident $code:literal $status:literal $sentence:literal)*) => {
         /// Why a delivery is not accepted: a row of the table in this file.
         ///
         /// ```
@@ -61,7 +61,7 @@ macro_rules! reasons {
         /// assert_eq!(Reason::SourceDenied.stage().name(), "source");
         /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum Reason { $($(#[$doc])* $name,)* }
+        pub enum Reason { $($(#[doc = $doc])* $name,)* }
 
         impl Reason {
             /// Every reason, in the order of the table.
@@ -96,6 +96,12 @@ macro_rules! reasons {
             /// The violation in one sentence, for the sender's developer. It discloses no configuration.
             pub const fn sentence(self) -> &'static str {
                 match self { $(Reason::$name => $sentence,)* }
+            }
+
+            /// The doc comment of its row.
+            #[cfg(not(target_family = "wasm"))]
+            const fn docs(self) -> &'static str {
+                match self { $(Reason::$name => concat!($($doc, "\n"),*),)* }
             }
         }
     };
@@ -209,6 +215,46 @@ reasons! {
     Forward NotJudged "not-judged" 503 "No gate judged this delivery."
 }
 
+#[cfg(not(target_family = "wasm"))]
+impl Reason {
+    /// The violation, for an operator.
+    ///
+    /// ```
+    /// use blobgate::Reason;
+    ///
+    /// assert_eq!(Reason::MethodNotAllowed.meaning(), "The method is not POST.");
+    /// assert_eq!(Reason::MethodNotAllowed.remedy(), "Ignore it: the provider always sends POST.");
+    /// ```
+    pub fn meaning(self) -> String {
+        plain(self.docs().split("\n\n").next().unwrap_or_default())
+    }
+
+    /// What an operator does about it.
+    pub fn remedy(self) -> String {
+        let mut paragraphs = self.docs().split("\n\n");
+        paragraphs.next();
+        paragraphs.map(plain).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A paragraph of Markdown on one line, with the texts of its links alone.
+#[cfg(not(target_family = "wasm"))]
+fn plain(paragraph: &str) -> String {
+    let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (mut text, mut rest) = (String::new(), line.as_str());
+    while let Some((before, link)) = rest.split_once('[') {
+        let Some((name, (_, after))) =
+            link.split_once("](").and_then(|(name, target)| Some((name, target.split_once(')')?)))
+        else {
+            break;
+        };
+        text.push_str(before);
+        text.push_str(name);
+        rest = after;
+    }
+    text + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,5 +272,17 @@ mod tests {
     #[test]
     fn lists_reasons_in_the_order_of_stages() {
         assert!(Reason::ALL.is_sorted_by_key(|reason| reason.stage()));
+    }
+    #[test]
+    fn each_reason_has_a_remedy_in_plain_text() {
+        for reason in Reason::ALL {
+            for text in [reason.meaning(), reason.remedy()] {
+                assert!(text.ends_with('.') && !text.contains("](") && !text.contains('\n'), "{text}");
+            }
+        }
+        let expected =
+            "If the provider called, add its address to `source`. Behind a load balancer see its page.";
+        assert_eq!(Reason::SourceDenied.remedy(), expected);
+        assert_eq!(Reason::TokenMissing.remedy(), "Pass a callback URL with a token with each generation.");
     }
 }

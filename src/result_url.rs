@@ -5,8 +5,9 @@
 //! strictly: control characters, spaces, backslashes, non-ASCII characters and an invalid `%` are errors. A WHATWG parser would
 //! strip or repair them. The checks here refuse the remaining ambiguous URLs.
 
-use crate::Reason;
 use crate::settings::{ConfigError, Node};
+use crate::violation::Detail;
+use crate::{Reason, Violation};
 use fluent_uri::Uri;
 
 /// The allowlist of result hosts (`result_url`).
@@ -27,16 +28,18 @@ impl ResultUrl {
     }
 }
 
-/// Checks a result URL.
+/// Checks a result URL. `field` is its field of the payload.
 ///
 /// # Errors
 /// [`Reason::ResultUrlDenied`] for a URL without a [`host`], and for a host outside the allowlist.
-pub fn check(policy: &ResultUrl, url: &str) -> Result<(), Reason> {
+pub fn check(policy: &ResultUrl, field: &'static str, url: &str) -> Result<(), Violation> {
     let ResultUrl::On(hosts) = policy else { return Ok(()) };
-    match host(url) {
-        Some(host) if hosts.contains(&host) => Ok(()),
-        _ => Err(Reason::ResultUrlDenied),
-    }
+    let (found, expected) = match read_host(url) {
+        Ok(host) if hosts.contains(&host) => return Ok(()),
+        Ok(_) => ("host is none of # allowed hosts", "a host of result_url"),
+        Err(ambiguity) => ambiguity,
+    };
+    Err(Detail::new(field, found, expected).with_number(hosts.0.len()).of(Reason::ResultUrlDenied))
 }
 
 /// The host of a URL in lower case; `None` where two parsers could find different hosts. The host is a name and not an address.
@@ -50,20 +53,91 @@ pub fn check(policy: &ResultUrl, url: &str) -> Result<(), Reason> {
 /// assert_eq!(host("https://169.254.169.254/latest"), None);
 /// ```
 pub fn host(url: &str) -> Option<String> {
+    read_host(url).ok()
+}
+
+/// The host, or what the gate found in the URL and what it expected.
+fn read_host(url: &str) -> Result<String, (&'static str, &'static str)> {
     if url.len() > MAX_URL {
+        return Err(("is longer than 2048 bytes", "a shorter URL"));
+    }
+    let text = url;
+    let Ok(url) = Uri::parse(url) else { return Err((syntax_class(text), "a URL of RFC 3986")) };
+    if let Some(found) = other_scheme(text) {
+        return Err((found, "https"));
+    }
+    let Some(authority) = url.authority() else { return Err(("has no host", "https:// and a host")) };
+    // Parsers differ on an `@` after an empty userinfo.
+    if authority.has_userinfo() {
+        return Err(("has a user before its host", "a host alone"));
+    }
+    // Parsers differ on a colon without a port, and on `:0443`.
+    if authority.port().is_some_and(|port| port.as_str() != HTTPS_PORT) {
+        return Err(("has another port", "port 443 or none"));
+    }
+    // Older parsers read `https://runblob.io?@evil.example`, and the same with `#`, as a URL on evil.example. With a slash
+    // before them no parser does. A fragment after a path is harmless: clients do not send it.
+    if !url.path().as_str().starts_with('/') {
+        return Err(("has no path", "a slash after the host"));
+    }
+    let host = authority.host().to_ascii_lowercase();
+    match other_host(&host) {
+        Some(found) => Err((found, "a host name")),
+        None => Ok(host),
+    }
+}
+
+/// The scheme of a URL, if it is not https. Only these schemes have a name in a detail.
+pub(crate) fn other_scheme(url: &str) -> Option<&'static str> {
+    const SCHEMES: &[(&str, &str)] = &[
+        ("http", "scheme is http"),
+        ("ftp", "scheme is ftp"),
+        ("file", "scheme is file"),
+        ("data", "scheme is data"),
+        ("s3", "scheme is s3"),
+        ("gs", "scheme is gs"),
+    ];
+    let Some((scheme, _)) = url.split_once(':') else { return Some("has no scheme") };
+    if scheme.eq_ignore_ascii_case("https") {
         return None;
     }
-    let url = Uri::parse(url).ok()?;
-    let authority = url.authority()?;
-    // Parsers differ on a colon without a port, on `:0443`, and on an `@` after an empty userinfo.
-    let is_plain = url.scheme().as_str().eq_ignore_ascii_case("https")
-        && !authority.has_userinfo()
-        && authority.port().is_none_or(|port| port.as_str() == HTTPS_PORT)
-        // Older parsers read `https://runblob.io?@evil.example`, and the same with `#`, as a URL on evil.example. With a slash
-        // before them no parser does. A fragment after a path is harmless: clients do not send it.
-        && url.path().as_str().starts_with('/');
-    let host = authority.host().to_ascii_lowercase();
-    if is_plain && is_name(&host) { Some(host) } else { None }
+    if scheme.contains(['/', '?', '#']) {
+        return Some("has no scheme");
+    }
+    let named = SCHEMES.iter().find(|(name, _)| scheme.eq_ignore_ascii_case(name));
+    Some(named.map_or("scheme is another", |(_, found)| found))
+}
+
+/// The fault of a text that is no URL.
+fn syntax_class(text: &str) -> &'static str {
+    if text.is_empty() {
+        "is empty"
+    } else if !text.is_ascii() {
+        "is not ASCII"
+    } else if text.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        "has a space or control character"
+    } else if text.contains('\\') {
+        "has a backslash"
+    } else {
+        other_scheme(text).unwrap_or("is not a URL")
+    }
+}
+
+/// The form of a host that is not a name.
+fn other_host(host: &str) -> Option<&'static str> {
+    if host.is_empty() {
+        Some("has no host")
+    } else if host.starts_with('[') {
+        Some("host is an address in brackets")
+    } else if host.ends_with('.') {
+        Some("host ends with a dot")
+    } else if ends_in_number(host) {
+        Some("host is an IPv4 address")
+    } else if !is_name(host) {
+        Some("host is not a host name")
+    } else {
+        None
+    }
 }
 
 /// In bytes, the limit of sitemaps.org. A signed S3 URL with a session token has some 1,500.
@@ -151,6 +225,7 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::select;
 
+    const FIELD: &str = "video_url";
     const LISTED: [&str; 3] = ["runblob.io", "*.runblob.io", "xn--bcher-kva.example"];
 
     fn listed() -> ResultUrl {
@@ -159,15 +234,16 @@ mod tests {
 
     #[track_caller]
     fn passes(url: &str, at: &str) {
-        assert_eq!(check(&listed(), url), Ok(()), "{url}");
+        assert_eq!(check(&listed(), FIELD, url), Ok(()), "{url}");
         assert_eq!(host(url).as_deref(), Some(at), "{url}");
     }
 
     /// A URL on another host `at`, or an ambiguous URL.
     #[track_caller]
     fn denied(url: &str, at: Option<&str>) {
-        assert_eq!(check(&listed(), url), Err(Reason::ResultUrlDenied), "{url}");
-        assert_eq!(check(&ResultUrl::Any, url), Ok(()), "{url}");
+        let reason = check(&listed(), FIELD, url).map_err(|violation| violation.reason);
+        assert_eq!(reason, Err(Reason::ResultUrlDenied), "{url}");
+        assert_eq!(check(&ResultUrl::Any, FIELD, url), Ok(()), "{url}");
         assert_eq!(host(url).as_deref(), at, "{url}");
     }
 
@@ -278,6 +354,41 @@ mod tests {
         denied(&format!("https://a{longest_name}/"), None);
     }
 
+    #[test]
+    fn details_name_each_fault_of_a_url() {
+        let long = format!("https://runblob.io/{}", "v".repeat(MAX_URL));
+        for (url, expected) in [
+            (&*long, "is longer than 2048 bytes, expected a shorter URL"),
+            ("", "is empty, expected a URL of RFC 3986"),
+            ("https://runblob.io/\u{e9}", "is not ASCII, expected a URL of RFC 3986"),
+            ("https://runblob.io/a b", "has a space or control character, expected a URL of RFC 3986"),
+            (
+                "https://runblob.io/\r\nhost: x",
+                "has a space or control character, expected a URL of RFC 3986",
+            ),
+            ("https:\\\\runblob.io/", "has a backslash, expected a URL of RFC 3986"),
+            ("https://runblob.io/%0g", "is not a URL, expected a URL of RFC 3986"),
+            ("//runblob.io/", "has no scheme, expected a URL of RFC 3986"),
+            ("http://runblob.io/", "scheme is http, expected https"),
+            ("httpss://runblob.io/", "scheme is another, expected https"),
+            ("https:runblob.io/", "has no host, expected https:// and a host"),
+            ("https:///runblob.io/", "has no host, expected a host name"),
+            ("https://@runblob.io/", "has a user before its host, expected a host alone"),
+            ("https://runblob.io:/", "has another port, expected port 443 or none"),
+            ("https://runblob.io:8443/", "has another port, expected port 443 or none"),
+            ("https://runblob.io", "has no path, expected a slash after the host"),
+            ("https://[::1]/", "host is an address in brackets, expected a host name"),
+            ("https://127.0.0.1/", "host is an IPv4 address, expected a host name"),
+            ("https://0x7f.1/", "host is an IPv4 address, expected a host name"),
+            ("https://runblob.io./", "host ends with a dot, expected a host name"),
+            ("https://a_b.runblob.io/", "host is not a host name, expected a host name"),
+            ("https://evil.example/", "host is none of 3 allowed hosts, expected a host of result_url"),
+        ] {
+            let violation = check(&listed(), FIELD, url).unwrap_err();
+            assert_eq!(violation.text(), Some(format!("video_url: {expected}")), "{url}");
+        }
+    }
+
     /// URLs of pieces that parsers read differently. Four of five pieces are usual ones.
     fn url_of_pieces() -> impl Strategy<Value = String> {
         const SCHEMES: [&str; 6] =
@@ -322,7 +433,7 @@ mod tests {
 
     /// A WHATWG parser finds the same listed host in an accepted URL, or refuses the URL for an invalid `xn--`.
     fn agrees(url: &str) -> Result<(), TestCaseError> {
-        if check(&listed(), url).is_err() {
+        if check(&listed(), FIELD, url).is_err() {
             return Ok(());
         }
         let Ok(whatwg) = url::Url::parse(url) else {
@@ -376,7 +487,7 @@ mod tests {
         let passed = (0..1_000)
             .filter(|_| {
                 let url = url_of_pieces().new_tree(&mut runner).unwrap().current();
-                check(&listed(), &url).is_ok()
+                check(&listed(), FIELD, &url).is_ok()
             })
             .count();
         assert!((50..500).contains(&passed), "{passed} of 1000 URLs pass");

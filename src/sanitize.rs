@@ -3,6 +3,8 @@
 use crate::contract::header;
 use crate::headers::Headers;
 use crate::hook::{self, Hook};
+use crate::reason::Stage;
+use crate::trace::{StageReport, StageVerdict};
 use std::sync::Arc;
 
 /// Removes the reserved headers from the list, and returns their names, so that the host can remove them too.
@@ -27,6 +29,13 @@ pub fn path<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h str> {
     let query = path.iter().position(|byte| *byte == b'?')?;
     let (before, _) = path.split_at_checked(query)?;
     hooks.iter().map(|hook| hook.path.as_str()).find(|clean| clean.as_bytes() == before)
+}
+
+/// The report of this stage: the removed headers, and the path if it changed.
+pub(crate) fn report(reserved: &[String], clean: Option<&str>) -> StageReport {
+    let headers = if reserved.is_empty() { "nothing".to_owned() } else { reserved.join(",") };
+    let path = clean.map_or_else(String::new, |clean| format!("; the path became {clean}"));
+    StageReport::new(Stage::Sanitize, &format!("removed {headers}{path}"), StageVerdict::Passed)
 }
 
 /// Copies of the path that Envoy, nginx, Traefik and IIS make when they rewrite it.

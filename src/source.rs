@@ -1,10 +1,11 @@
 //! Stage 3: checks the client's address against the allowlist.
 
-use crate::Reason;
 use crate::head::Head;
 use crate::ip_ranges::Ranges;
 use crate::settings::{ConfigError, Node};
 use crate::transport::Transport;
+use crate::violation::Detail;
+use crate::{Reason, Violation};
 use std::net::{IpAddr, SocketAddr};
 
 /// The allowlist of client addresses (`source`).
@@ -46,14 +47,23 @@ impl Source {
 ///
 /// # Errors
 /// [`Reason::SourceDenied`] for an address outside the allowlist, and where [`client`] has none.
-pub fn check(source: &Source, transport: &Transport, head: &Head<'_>) -> Result<(), Reason> {
-    if matches!(source, Source::Any) {
-        return Ok(());
-    }
-    match client(transport, head.source) {
-        Some(address) if source.allows(address) => Ok(()),
-        _ => Err(Reason::SourceDenied),
-    }
+pub fn check(source: &Source, transport: &Transport, head: &Head<'_>) -> Result<(), Violation> {
+    let Source::In(ranges) = source else { return Ok(()) };
+    let detail = |found, expected| Detail::new("source", found, expected);
+    let detail = match client(transport, head.source) {
+        Some(address) if ranges.contains(address) => return Ok(()),
+        Some(address) if transport.is_proxy(address) => {
+            detail("address is that of a proxy", "the client's address in x-forwarded-for")
+        }
+        Some(_) => {
+            detail("address is in none of # ranges", "an allowed address").with_number(ranges.listed())
+        }
+        None if head.source.and_then(socket_address).is_some() => {
+            detail("address is from a header of the client", "the address of the connection, or behind_proxy")
+        }
+        None => detail("address is unknown", "an IP address with its port"),
+    };
+    Err(detail.of(Reason::SourceDenied))
 }
 
 /// The client's address without its port, where it is certain. Port 0 without a configured proxy means that Envoy has the
@@ -74,16 +84,21 @@ mod tests {
     use super::*;
     use crate::headers::Headers;
 
+    const NOT_LISTED: &str = "source: address is in none of 1 ranges, expected an allowed address";
+
     #[track_caller]
-    fn source(ranges: &[&str], transport: &Transport, address: &str, expected: Result<(), Reason>) {
+    fn source(ranges: &[&str], transport: &Transport, address: &str, expected: Option<&str>) {
         let headers = Headers::default();
         let head = Head { source: Some(address.as_bytes()), ..Head::of(&headers) };
-        assert_eq!(check(&Source::In(Ranges::from_texts(ranges)), transport, &head), expected, "{address}");
+        let found = check(&Source::In(Ranges::from_texts(ranges)), transport, &head).err();
+        assert_eq!(found.and_then(|violation| violation.text()).as_deref(), expected, "{address}");
+        assert!(found.is_none_or(|violation| violation.reason == Reason::SourceDenied));
     }
 
     #[test]
     fn reads_every_form_of_an_address() {
-        const DENIED: Result<(), Reason> = Err(Reason::SourceDenied);
+        const DENIED: &str = "source: address is in none of 3 ranges, expected an allowed address";
+        const UNKNOWN: &str = "source: address is unknown, expected an IP address with its port";
         let ranges = ["203.0.113.0/24", "198.51.100.7/32", "2001:db8::/32"];
         for address in [
             "203.0.113.0:1",
@@ -93,14 +108,14 @@ mod tests {
             "[2001:db8:ffff:ffff::%3]:9",
             "[::ffff:203.0.113.9]:9",
         ] {
-            source(&ranges, &Transport::TlsHere, address, Ok(()));
+            source(&ranges, &Transport::TlsHere, address, None);
+        }
+        for address in
+            ["203.0.112.255:1", "203.0.114.0:1", "198.51.100.6:9", "[2001:db9::]:9", "[::ffff:203.0.114.9]:9"]
+        {
+            source(&ranges, &Transport::TlsHere, address, Some(DENIED));
         }
         for address in [
-            "203.0.112.255:1",
-            "203.0.114.0:1",
-            "198.51.100.6:9",
-            "[2001:db9::]:9",
-            "[::ffff:203.0.114.9]:9",
             "203.0.113.9",
             "203.0.113.9:",
             "203.0.113.9:70000",
@@ -110,17 +125,23 @@ mod tests {
             "envoy://internal/1",
             "",
         ] {
-            source(&ranges, &Transport::TlsHere, address, DENIED);
+            source(&ranges, &Transport::TlsHere, address, Some(UNKNOWN));
         }
     }
 
     #[test]
     fn accepts_port_0_only_behind_a_proxy() {
+        const OF_CLIENT: &str = "source: address is from a header of the client, expected the address of the connection, or \
+             behind_proxy";
+        const OF_PROXY: &str =
+            "source: address is that of a proxy, expected the client's address in x-forwarded-for";
         let proxied = Transport::BehindProxy(Ranges::from_texts(&["10.0.0.0/8"]));
-        source(&["203.0.113.0/24"], &Transport::TlsHere, "203.0.113.9:0", Err(Reason::SourceDenied));
-        source(&["203.0.113.0/24"], &Transport::Any, "203.0.113.9:0", Err(Reason::SourceDenied));
-        source(&["203.0.113.0/24"], &proxied, "203.0.113.9:0", Ok(()));
-        source(&["203.0.113.0/24"], &proxied, "203.0.114.9:0", Err(Reason::SourceDenied));
+        source(&["203.0.113.0/24"], &Transport::TlsHere, "203.0.113.9:0", Some(OF_CLIENT));
+        source(&["203.0.113.0/24"], &Transport::Any, "203.0.113.9:0", Some(OF_CLIENT));
+        source(&["203.0.113.0/24"], &proxied, "203.0.113.9:0", None);
+        source(&["203.0.113.0/24"], &proxied, "203.0.114.9:0", Some(NOT_LISTED));
+        source(&["203.0.113.0/24"], &proxied, "10.1.2.3:4711", Some(OF_PROXY));
+        source(&["10.0.0.0/8"], &proxied, "10.1.2.3:4711", None);
     }
 
     #[track_caller]
@@ -144,21 +165,22 @@ mod tests {
 
     #[test]
     fn keeps_v6_ranges_and_v4_addresses_apart() {
-        source(&["::/0"], &Transport::TlsHere, "203.0.113.9:1", Err(Reason::SourceDenied));
-        source(&["::/0"], &Transport::TlsHere, "[2001:db8::1]:1", Ok(()));
-        source(&["0.0.0.0/0"], &Transport::TlsHere, "[2001:db8::1]:1", Err(Reason::SourceDenied));
-        source(&["0.0.0.0/0"], &Transport::TlsHere, "[::ffff:203.0.113.9]:1", Ok(()));
+        source(&["::/0"], &Transport::TlsHere, "203.0.113.9:1", Some(NOT_LISTED));
+        source(&["::/0"], &Transport::TlsHere, "[2001:db8::1]:1", None);
+        source(&["0.0.0.0/0"], &Transport::TlsHere, "[2001:db8::1]:1", Some(NOT_LISTED));
+        source(&["0.0.0.0/0"], &Transport::TlsHere, "[::ffff:203.0.113.9]:1", None);
     }
 
     #[test]
     fn joins_nested_and_overlapping_ranges() {
+        const DENIED: &str = "source: address is in none of 5 ranges, expected an allowed address";
         let ranges = ["10.0.0.0/8", "10.1.0.0/16", "10.255.255.255/32", "11.0.0.0/8", "10.0.0.0/8"];
         for (address, expected) in [
-            ("9.255.255.255:1", Err(Reason::SourceDenied)),
-            ("10.0.0.0:1", Ok(())),
-            ("10.200.0.1:1", Ok(())),
-            ("11.255.255.255:1", Ok(())),
-            ("12.0.0.0:1", Err(Reason::SourceDenied)),
+            ("9.255.255.255:1", Some(DENIED)),
+            ("10.0.0.0:1", None),
+            ("10.200.0.1:1", None),
+            ("11.255.255.255:1", None),
+            ("12.0.0.0:1", Some(DENIED)),
         ] {
             source(&ranges, &Transport::TlsHere, address, expected);
         }

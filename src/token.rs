@@ -9,9 +9,10 @@ pub(crate) use keys::TokenKeys;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use keys::{key_section, section};
 
-use crate::Reason;
 use crate::contract::token::{digest, is_digest, is_kid, is_reference, is_token_id};
 use crate::json::{self, Value};
+use crate::violation::Detail;
+use crate::{Reason, Violation};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::sync::Arc;
@@ -34,8 +35,8 @@ pub enum Token {
     Invalid(InvalidToken),
     /// The token is authentic, but out of time or for another hook or environment.
     OutOfScope {
-        /// [`Reason::TokenAudience`] or [`Reason::TokenExpired`].
-        reason: Reason,
+        /// Of [`Reason::TokenAudience`] or [`Reason::TokenExpired`].
+        violation: Violation,
         /// The token's claims.
         claims: Box<Claims>,
     },
@@ -63,6 +64,8 @@ pub struct InvalidToken {
     pub error: TokenError,
     /// The `kid` in its header, if it has a kid's form and the gate has read it.
     pub kid: Option<String>,
+    /// What the gate found and expected.
+    detail: Detail,
 }
 
 /// Why a token is not authentic: the label `outcome` of `blobgate_token_total`.
@@ -100,7 +103,7 @@ pub fn check(expected: Option<&TokenRequirement>, token: Option<&[u8]>, now: u64
         Err(invalid) => Token::Invalid(invalid),
         Ok(verified) => match verified.check_scope(expected, now) {
             Ok(()) => Token::Good(verified.claims.into()),
-            Err(reason) => Token::OutOfScope { reason, claims: verified.claims.into() },
+            Err(violation) => Token::OutOfScope { violation, claims: verified.claims.into() },
         },
     }
 }
@@ -109,15 +112,20 @@ pub fn check(expected: Option<&TokenRequirement>, token: Option<&[u8]>, now: u64
 ///
 /// # Errors
 /// [`Reason::TokenMismatch`], also if the payload has no prompt.
-pub fn check_prompt(token: &Token, prompt: Option<&str>) -> Result<(), Reason> {
-    let bound = token.claims().and_then(|claims| claims.prompt_hash.as_ref());
-    match bound {
-        Some(hash) if prompt.is_none_or(|prompt| digest(prompt.as_bytes()) != *hash) => {
-            Err(Reason::TokenMismatch)
-        }
-        _ => Ok(()),
-    }
+pub fn check_prompt(token: &Token, prompt: Option<&str>) -> Result<(), Violation> {
+    let Some(hash) = token.claims().and_then(|claims| claims.prompt_hash.as_ref()) else {
+        return Ok(());
+    };
+    let found = match prompt {
+        Some(prompt) if digest(prompt.as_bytes()) == *hash => return Ok(()),
+        Some(_) => "is another text",
+        None => "is no text",
+    };
+    Err(Detail::new("prompt", found, "the prompt of the token's claim ph").of(Reason::TokenMismatch))
 }
+
+/// The field of a detail about the token.
+const FIELD: &str = "token";
 
 impl Token {
     /// The label `outcome` of a good token.
@@ -141,21 +149,26 @@ impl Token {
     }
 
     /// The violation, for a trust rule that needs a token.
-    pub fn rejection(&self) -> Option<Reason> {
+    pub fn rejection(&self) -> Option<Violation> {
         match self {
-            Token::Absent => Some(Reason::TokenMissing),
-            Token::Invalid(_) => Some(Reason::TokenInvalid),
-            Token::OutOfScope { reason, .. } => Some(*reason),
+            Token::Absent => Some(Self::MISSING),
+            Token::Invalid(invalid) => Some(invalid.detail.of(Reason::TokenInvalid)),
+            Token::OutOfScope { violation, .. } => Some(*violation),
             Token::Good(_) => None,
         }
     }
+
+    const MISSING: Violation =
+        Detail::new(FIELD, "is missing", "a callback token after the hook's path").of(Reason::TokenMissing);
 
     /// The label `outcome` of `blobgate_token_total`.
     pub const fn outcome(&self) -> &'static str {
         match self {
             Token::Absent => "absent",
             Token::Invalid(invalid) => invalid.error.name(),
-            Token::OutOfScope { reason: Reason::TokenAudience, .. } => "audience",
+            Token::OutOfScope { violation: Violation { reason: Reason::TokenAudience, .. }, .. } => {
+                "audience"
+            }
             Token::OutOfScope { .. } => "expired",
             Token::Good(_) => Self::GOOD,
         }
@@ -164,7 +177,7 @@ impl Token {
 
 impl From<TokenError> for InvalidToken {
     fn from(error: TokenError) -> Self {
-        Self { error, kid: None }
+        Self { error, kid: None, detail: error.detail() }
     }
 }
 
@@ -172,6 +185,19 @@ impl TokenError {
     #[cfg(test)]
     pub(crate) const ALL: [Self; 7] =
         [Self::TooLong, Self::Form, Self::Header, Self::Kid, Self::Algorithm, Self::Signature, Self::Claims];
+
+    const fn detail(self) -> Detail {
+        let (found, expected) = match self {
+            TokenError::TooLong => ("is over the limit", "at most # bytes"),
+            TokenError::Form => ("is not three parts of base64url", "a compact JWT"),
+            TokenError::Header => ("has an invalid header", "a JSON object with typ JWT and without crit"),
+            TokenError::Kid => ("has an unknown kid", "the kid of a configured key"),
+            TokenError::Algorithm => ("has another alg than its key", "the alg of the key"),
+            TokenError::Signature => ("has an invalid signature", "a signature by its key"),
+            TokenError::Claims => ("has no readable claims", "a JSON object"),
+        };
+        Detail::new(FIELD, found, expected).with_number(MAX_BYTES)
+    }
 
     /// The label `outcome` of `blobgate_token_total`.
     pub(crate) const fn name(self) -> &'static str {
@@ -197,13 +223,17 @@ struct VerifiedToken {
 
 impl VerifiedToken {
     #[expect(clippy::as_conversions, reason = "a time in seconds is exact in a double")]
-    fn check_scope(&self, expected: &TokenRequirement, now: u64) -> Result<(), Reason> {
+    fn check_scope(&self, expected: &TokenRequirement, now: u64) -> Result<(), Violation> {
         let (now, leeway) = (now as f64, expected.keys.leeway.as_secs_f64());
         if !self.audiences.contains(&expected.audience) {
-            return Err(Reason::TokenAudience);
+            let detail = Detail::new(FIELD, "has another aud", "the environment, a slash and the hook");
+            return Err(detail.of(Reason::TokenAudience));
         }
-        if now >= self.expires + leeway || now + leeway < self.not_before {
-            return Err(Reason::TokenExpired);
+        if now >= self.expires + leeway {
+            return Err(Detail::new(FIELD, "has expired", "an exp in the future").of(Reason::TokenExpired));
+        }
+        if now + leeway < self.not_before {
+            return Err(Detail::new(FIELD, "is not valid yet", "an nbf in the past").of(Reason::TokenExpired));
         }
         Ok(())
     }
@@ -228,7 +258,10 @@ fn verify(keys: &TokenKeys, token: &[u8]) -> Result<VerifiedToken, InvalidToken>
         return Err(TokenError::Header.into());
     }
     let claimed = named("kid").unwrap_or_default();
-    let invalid = |error| InvalidToken { error, kid: is_kid(claimed).then(|| claimed.to_owned()) };
+    let invalid = |error: TokenError| {
+        let kid = is_kid(claimed).then(|| claimed.to_owned());
+        InvalidToken { error, kid, detail: error.detail() }
+    };
     let (kid, key) = keys.find(claimed).ok_or_else(|| invalid(TokenError::Kid))?;
     if named("alg") != Some(key.algorithm()) {
         return Err(invalid(TokenError::Algorithm));
@@ -236,39 +269,48 @@ fn verify(keys: &TokenKeys, token: &[u8]) -> Result<VerifiedToken, InvalidToken>
     if !key.verifies(signed.as_bytes(), &signature) {
         return Err(invalid(TokenError::Signature));
     }
-    let claims = json::parse(&payload, MAX_DEPTH, &[]).ok();
-    claims.and_then(|claims| read(&claims, kid, token)).ok_or_else(|| invalid(TokenError::Claims))
+    let claims = json::parse(&payload, MAX_DEPTH, &[]).map_err(|_| invalid(TokenError::Claims))?;
+    read(&claims, kid, token).map_err(|detail| InvalidToken { detail, ..invalid(TokenError::Claims) })
 }
 
 /// Reads the claims of a payload with a valid signature.
-fn read(payload: &Value<'_>, kid: &Arc<str>, token: &[u8]) -> Option<VerifiedToken> {
+fn read(payload: &Value<'_>, kid: &Arc<str>, token: &[u8]) -> Result<VerifiedToken, Detail> {
+    const SECONDS: &str = "a time in seconds, before the year 10000";
+    const EXP: Detail = Detail::new(FIELD, "has no valid exp", SECONDS);
+    const AUD: Detail = Detail::new(FIELD, "has no valid aud", "a text, or a list of texts");
+    const NBF: Detail = Detail::new(FIELD, "has an invalid nbf", SECONDS);
+    const JTI: Detail = Detail::new(FIELD, "has an invalid jti", "the form of a token id");
+    const JOB: Detail = Detail::new(FIELD, "has an invalid job", "1 to 64 of A-Za-z0-9._~-");
+    const PH: Detail = Detail::new(FIELD, "has an invalid ph", "a SHA-256 in unpadded base64url");
+    if !matches!(payload, Value::Object(_)) {
+        return Err(TokenError::Claims.detail());
+    }
     let time = |claim: &Value<'_>| match claim {
         Value::Number(seconds) if (0.0..=LAST_SECOND).contains(seconds) => Some(*seconds),
         _ => None,
     };
-    let text = |claim: &Value<'_>, fits: fn(&str) -> bool| {
-        claim.as_text().filter(|text| fits(text)).map(str::to_owned)
-    };
     // An optional claim must be valid if it is present.
-    let optional = |key, fits: fn(&str) -> bool| {
-        payload.field(key).map_or(Some(None), |claim| text(claim, fits).map(Some))
+    let optional = |key, fits: fn(&str) -> bool, detail: Detail| match payload.field(key) {
+        None => Ok(None),
+        Some(claim) => claim.as_text().filter(|text| fits(text)).map(str::to_owned).ok_or(detail).map(Some),
     };
-    let audiences = match payload.field("aud")? {
-        Value::String(audience) => vec![audience.to_string()],
-        Value::Array(list) => {
-            list.iter().map(|item| item.as_text().map(str::to_owned)).collect::<Option<_>>()?
+    let audiences = match payload.field("aud") {
+        Some(Value::String(audience)) => vec![audience.to_string()],
+        Some(Value::Array(list)) => {
+            let texts = list.iter().map(|item| item.as_text().map(str::to_owned));
+            texts.collect::<Option<_>>().ok_or(AUD)?
         }
-        _ => return None,
+        _ => return Err(AUD),
     };
-    Some(VerifiedToken {
+    Ok(VerifiedToken {
         claims: Claims {
             kid: Arc::clone(kid),
-            id: optional("jti", is_token_id)?.unwrap_or_else(|| digest(token)),
-            job: optional("job", is_reference)?,
-            prompt_hash: optional("ph", is_digest)?,
+            id: optional("jti", is_token_id, JTI)?.unwrap_or_else(|| digest(token)),
+            job: optional("job", is_reference, JOB)?,
+            prompt_hash: optional("ph", is_digest, PH)?,
         },
         audiences,
-        not_before: payload.field("nbf").map_or(Some(0.0), time)?,
-        expires: time(payload.field("exp")?)?,
+        not_before: payload.field("nbf").map_or(Some(0.0), time).ok_or(NBF)?,
+        expires: payload.field("exp").and_then(time).ok_or(EXP)?,
     })
 }

@@ -1,9 +1,10 @@
 //! Stage 2: checks that the delivery came over TLS: on this hop or, by a trusted proxy's header, on the client's hop.
 
-use crate::Reason;
 use crate::head::{Head, Hop};
 use crate::ip_ranges::Ranges;
 use crate::settings::{ConfigError, Node, keys};
+use crate::violation::Detail;
+use crate::{Reason, Violation};
 
 keys! {
     /// A load balancer in front of Envoy, as the value of a hook's `transport`. The gate trusts `x-forwarded-proto` and
@@ -32,6 +33,11 @@ impl Transport {
         matches!(self, Transport::BehindProxy(_))
     }
 
+    /// Whether an address is that of a listed proxy.
+    pub(crate) fn is_proxy(&self, address: std::net::IpAddr) -> bool {
+        matches!(self, Transport::BehindProxy(proxies) if proxies.contains(address))
+    }
+
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         const EXPECTED: &str = "tls_here, any or {behind_proxy: [address ranges]}";
         match node.as_text() {
@@ -53,16 +59,32 @@ impl Transport {
 /// # Errors
 /// [`Reason::HttpsRequired`]. Behind a proxy also for a direct peer that is unknown or not a listed proxy: its
 /// `x-forwarded-for` becomes the client address, so it could pass the allowlist with any address.
-pub fn check(transport: &Transport, head: &Head<'_>) -> Result<(), Reason> {
-    let encrypted = match transport {
-        Transport::Any => true,
-        Transport::TlsHere => head.hop == Hop::Tls,
-        Transport::BehindProxy(proxies) => {
-            head.peer.and_then(peer_address).is_some_and(|peer| proxies.contains(peer))
-                && head.headers.one("x-forwarded-proto") == Ok(Some("https"))
-        }
+pub fn check(transport: &Transport, head: &Head<'_>) -> Result<(), Violation> {
+    let checked = match transport {
+        Transport::Any => Ok(()),
+        Transport::TlsHere if head.hop == Hop::Tls => Ok(()),
+        Transport::TlsHere => Err(Detail::new("connection", "is plaintext", "TLS")),
+        Transport::BehindProxy(proxies) => check_proxy(proxies, head),
     };
-    if encrypted { Ok(()) } else { Err(Reason::HttpsRequired) }
+    checked.map_err(|detail| detail.of(Reason::HttpsRequired))
+}
+
+fn check_proxy(proxies: &Ranges, head: &Head<'_>) -> Result<(), Detail> {
+    const PROTO: &str = "x-forwarded-proto";
+    let peer = |found| Detail::new("behind_proxy", found, "an address of a listed proxy");
+    match head.peer.and_then(peer_address) {
+        Some(address) if proxies.contains(address) => {}
+        Some(_) => return Err(peer("peer is in none of # ranges").with_number(proxies.listed())),
+        None => return Err(peer("address of the peer is unknown")),
+    }
+    let found = match head.headers.one(PROTO) {
+        Ok(Some("https")) => return Ok(()),
+        Ok(Some("http")) => "is http",
+        Ok(Some(_)) => "has another value",
+        Ok(None) => "is missing",
+        Err(invalid) => invalid.found(),
+    };
+    Err(Detail::new(PROTO, found, "https"))
 }
 
 /// `%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%`: an address without brackets.
@@ -78,28 +100,34 @@ mod tests {
     use crate::headers::Headers;
 
     #[track_caller]
-    fn behind(peer: Option<&str>, proto: &[&str], expected: Result<(), Reason>) {
+    fn behind(peer: Option<&str>, proto: &[&str], expected: Option<&str>) {
         let ranges = Ranges::from_texts(&["10.0.0.0/8", "fe80::/10"]);
         let headers = Headers::new(
             proto.iter().map(|p| ("x-forwarded-proto".to_owned(), p.as_bytes().to_vec())).collect(),
         );
         let head = Head { peer: peer.map(str::as_bytes), ..Head::of(&headers) };
-        assert_eq!(check(&Transport::BehindProxy(ranges), &head), expected);
+        let found = check(&Transport::BehindProxy(ranges), &head).err();
+        assert_eq!(found.and_then(|violation| violation.text()).as_deref(), expected);
+        assert!(found.is_none_or(|violation| violation.reason == Reason::HttpsRequired));
     }
 
     #[test]
     fn trusts_headers_only_from_listed_proxies() {
-        const REFUSED: Result<(), Reason> = Err(Reason::HttpsRequired);
-        behind(Some("10.1.2.3"), &["https"], Ok(()));
-        behind(Some("::ffff:10.1.2.3"), &["https"], Ok(()));
-        behind(Some("fe80::1%2"), &["https"], Ok(()));
-        behind(Some("11.1.2.3"), &["https"], REFUSED);
-        behind(None, &["https"], REFUSED);
-        behind(Some(""), &["https"], REFUSED);
-        behind(Some("10.1.2.3"), &[], REFUSED);
-        behind(Some("10.1.2.3"), &["http"], REFUSED);
-        behind(Some("10.1.2.3"), &["HTTPS"], REFUSED);
-        behind(Some("10.1.2.3"), &["https", "https"], REFUSED);
-        behind(Some("10.1.2.3"), &["https,http"], REFUSED);
+        const PEER: &str = "behind_proxy: peer is in none of 2 ranges, expected an address of a listed proxy";
+        const UNKNOWN: &str =
+            "behind_proxy: address of the peer is unknown, expected an address of a listed proxy";
+        let proto = |found: &str| format!("x-forwarded-proto: {found}, expected https");
+        behind(Some("10.1.2.3"), &["https"], None);
+        behind(Some("::ffff:10.1.2.3"), &["https"], None);
+        behind(Some("fe80::1%2"), &["https"], None);
+        behind(Some("11.1.2.3"), &["https"], Some(PEER));
+        behind(None, &["https"], Some(UNKNOWN));
+        behind(Some(""), &["https"], Some(UNKNOWN));
+        behind(Some("10.1.2.3"), &[], Some(&proto("is missing")));
+        behind(Some("10.1.2.3"), &["http"], Some(&proto("is http")));
+        behind(Some("10.1.2.3"), &["HTTPS"], Some(&proto("has another value")));
+        behind(Some("10.1.2.3"), &["https", "https"], Some(&proto("is repeated")));
+        behind(Some("10.1.2.3"), &["https,http"], Some(&proto("is repeated")));
+        behind(Some("10.1.2.3"), &["https\u{e9}"], Some(&proto("is not visible ASCII")));
     }
 }

@@ -194,6 +194,10 @@ impl Host for EnvoyHost {
         Headers::new(self.get_http_request_headers_bytes())
     }
 
+    fn request_header(&mut self, name: &str) -> Option<Vec<u8>> {
+        self.get_http_request_header_bytes(name)
+    }
+
     fn set_request_header(&mut self, name: &str, value: &str) {
         self.set_http_request_header_bytes(name, Some(value.as_bytes()));
     }

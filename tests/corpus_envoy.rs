@@ -74,14 +74,17 @@ fn detects_wrong_expectations() {
         assert!(against(refused, &forwarded.case.expected).contains("reached no service"));
         assert!(against(refused, &CaseOutcome::Host { status: 400 }).contains("json-invalid"));
         assert!(against(refused, &CaseOutcome::Cut).contains("400"));
-        let CaseOutcome::Forwarded { headers, answer } = forwarded.case.expected.clone() else { panic!() };
+        let CaseOutcome::Forwarded { headers, answer, detail } = forwarded.case.expected.clone() else {
+            panic!()
+        };
         for name in headers.keys() {
             let mut other = headers.clone();
             other.remove(name);
-            let expected = CaseOutcome::Forwarded { headers: other, answer: answer.clone() };
+            let expected =
+                CaseOutcome::Forwarded { headers: other, answer: answer.clone(), detail: detail.clone() };
             assert!(against(forwarded, &expected).contains(name.as_str()), "{name} too much");
         }
-        let expected = CaseOutcome::Forwarded { headers, answer: Some("upstream-error".to_owned()) };
+        let expected = CaseOutcome::Forwarded { headers, answer: Some("upstream-error".to_owned()), detail };
         assert!(against(forwarded, &expected).contains("upstream-error"));
         let mut other = CaseRun { arrivals: forwarded.arrivals.clone(), ..runs[0].clone() };
         other.arrivals[0].1.body.pop();
@@ -251,8 +254,17 @@ impl<'c> Bench<'c> {
     fn assert_logged(&self, runs: &[CaseRun]) {
         let mut expected: Vec<Value> = runs.iter().filter_map(CaseRun::log_line).collect();
         let of_gate = |line: &Value| !line["hook"].is_null() || !line["reason"].is_null();
-        let fields =
-            ["hook", "event", "verdict", "reason", "marked_reason", "generation_id", "method", "status"];
+        let fields = [
+            "hook",
+            "event",
+            "verdict",
+            "reason",
+            "marked_reason",
+            "detail",
+            "generation_id",
+            "method",
+            "status",
+        ];
         let mut logged: Vec<Value> = eventually("the access log", || {
             let log = self.gate.envoy.access_log();
             let lines: Vec<Value> = log.into_iter().filter(of_gate).collect();

@@ -115,13 +115,15 @@ fn judge(config: &Config, case: &Case) -> CaseOutcome {
         host.response = vec![(":status".to_owned(), status.to_string().into_bytes())];
         exchange.on_response_headers(&mut host, Ending::Later);
         counts_once(config, &mut exchange, &mut host, case);
-        return CaseOutcome::Refused { reason, id: host.sent(header::GENERATION_ID) };
+        let detail = host.access_log.remove("blobgate_detail");
+        return CaseOutcome::Refused { reason, id: host.sent(header::GENERATION_ID), detail };
     }
     assert_eq!(flow, Flow::Continue, "{}", case.name);
     let headers = forwarded(&host);
     respond(&mut exchange, &mut host, case);
     counts_once(config, &mut exchange, &mut host, case);
-    CaseOutcome::Forwarded { headers, answer: host.answer(header::REASON).1 }
+    let detail = host.access_log.remove("blobgate_detail");
+    CaseOutcome::Forwarded { headers, answer: host.answer(header::REASON).1, detail }
 }
 
 /// Checks that the response is counted once, and that the counter of a quarantined delivery exists at 0 from the start.
@@ -150,7 +152,10 @@ fn forwarded(host: &Recording) -> BTreeMap<String, String> {
     {
         let value = corpus::normal(name, &String::from_utf8_lossy(value));
         assert!(
-            name == "content-type" || value.bytes().all(|byte| byte.is_ascii_graphic()),
+            name == "content-type"
+                || value
+                    .bytes()
+                    .all(|byte| byte.is_ascii_graphic() || name == header::DETAIL && byte == b' '),
             "{name}: {value}"
         );
         assert_eq!(headers.insert(name.clone(), value), None, "{name} stands twice");
@@ -234,7 +239,7 @@ fn sends_every_sample_unchanged() {
 fn forwards_all_headers_of_a_failure() {
     let corpus = Corpus::load();
     let case = corpus.cases.iter().find(|case| case.name == "samples: failed").unwrap();
-    let CaseOutcome::Forwarded { headers, answer: None } = judge(&config(&corpus), case) else {
+    let CaseOutcome::Forwarded { headers, answer: None, detail: None } = judge(&config(&corpus), case) else {
         panic!("not forwarded")
     };
     let written = [

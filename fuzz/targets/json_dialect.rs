@@ -26,5 +26,5 @@ fuzz_target!(|body: &[u8]| {
         assert!(code.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_'), "{code}");
     }
     assert!(event.idempotency_key(dialect.name()).bytes().all(|byte| byte.is_ascii_graphic()));
-    assert_eq!(confirm::read(dialect, &event, b"200", body), Outcome::Confirmed);
+    assert_eq!(confirm::read(dialect, &event, b"200", body).outcome, Outcome::Confirmed);
 });

@@ -16,7 +16,7 @@ static CONFIG: LazyLock<Config> =
 
 fuzz_target!(|text: &str| {
     let host = result_url::host(text);
-    let passes = result_url::check(&CONFIG.hooks[0].result_url, text).is_ok();
+    let passes = result_url::check(&CONFIG.hooks[0].result_url, "video_url", text).is_ok();
     assert!(!passes || host.is_some());
     let Some(host) = host else { return };
     assert!(

@@ -1,9 +1,10 @@
 //! Reads a delivery that the gate forwards, with its gate headers.
 
 use crate::entry::{Fingerprint, Origin, QuarantineReason};
+use crate::request_ids::RequestIds;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::contract::token::is_like_digest;
-use blobgate::contract::{header, is_key_of, is_understood};
+use blobgate::contract::{header, is_detail, is_key_of, is_understood};
 use blobgate::dialect::Dialect;
 use blobgate::event::{GenerationId, Kind};
 use blobgate::json;
@@ -26,10 +27,13 @@ pub(crate) struct Arrival {
     pub(crate) origin: Origin,
     /// The reason of a quarantined delivery.
     pub(crate) reason: Option<QuarantineReason>,
+    /// The gate's detail of the reason.
+    pub(crate) detail: Option<String>,
     /// The client's address of a quarantined delivery, as the gate saw it.
     pub(crate) client: Option<IpAddr>,
     pub(crate) token: Option<ArrivalToken>,
     pub(crate) job: Option<String>,
+    pub(crate) ids: RequestIds,
     /// Whether the sender is authenticated.
     pub(crate) authenticated: bool,
     /// SHA-256 of the body.
@@ -71,6 +75,7 @@ pub(crate) enum ArrivalError {
     Header,
 }
 
+const TRACESTATE: &str = "tracestate";
 /// A depth above the limit of any hook.
 pub(crate) const MAX_DEPTH: usize = 128;
 
@@ -106,6 +111,9 @@ impl Arrival {
             return Err(ArrivalError::Header);
         }
         let reason = reason.map(QuarantineReason::parse);
+        // An unsafe detail fails no delivery: the reason stands without it.
+        let detail = one(headers, header::DETAIL).ok().flatten();
+        let detail = detail.filter(|detail| reason.is_some() && is_detail(detail)).map(str::to_owned);
         let client = match verdict {
             Verdict::Quarantined => one(headers, header::CLIENT)?.and_then(|client| client.parse().ok()),
             Verdict::Accepted | Verdict::Observed => None,
@@ -122,7 +130,9 @@ impl Arrival {
         let token = text(header::TOKEN_ID)?
             .map(|id| ArrivalToken { binds: job.is_some() || !is_like_digest(&id), id });
         let digest = Sha256::digest(&body).into();
+        let ids = RequestIds::read(headers);
         let code = one(headers, header::ERROR_CODE)?;
+        let has_trace = ids.traceparent.is_some();
         Ok(Self {
             verdict,
             hook,
@@ -130,13 +140,15 @@ impl Arrival {
             fingerprint: event.map(|event| fingerprint(dialect, event, code, &body)),
             origin: Origin::Webhook,
             reason,
+            detail,
             client,
             token,
             job,
+            ids,
             authenticated: headers.contains_key(header::PROOFS),
             digest,
             path: path.to_owned(),
-            headers: service_headers(headers),
+            headers: service_headers(headers, has_trace),
             body,
         })
     }
@@ -210,17 +222,28 @@ fn result_url_key(dialect: Dialect, body: &[u8]) -> Option<String> {
     Some(format!("{scheme}://{}{path}", authority.unwrap_or_default()))
 }
 
-/// Whether a service gets this header. Each attempt creates the signature's time and value anew. The client's address is for the
-/// person who decides on the entry.
+/// Whether a service gets this stored header. Each attempt creates the signature's time and value anew, and sets the ids of the
+/// request. The client's address and the detail are for the person who decides on the entry.
 fn is_for_service(name: &HeaderName) -> bool {
     let known = ["content-type", header::IDEMPOTENCY_KEY, header::WEBHOOK_ID];
-    let is_of_gate = name.as_str().starts_with(header::PREFIX) && name != header::CLIENT;
-    is_of_gate || known.contains(&name.as_str())
+    let is_of_gate = name.as_str().starts_with(header::PREFIX);
+    (is_of_gate && name != header::CLIENT && name != header::DETAIL) || known.contains(&name.as_str())
 }
 
-fn service_headers(headers: &HeaderMap) -> Vec<u8> {
+/// Whether a service gets the `tracestate`. It has no meaning without a `traceparent` (W3C Trace Context, section 3.3.1.1).
+fn is_tracestate_safe(headers: &HeaderMap) -> bool {
+    /// Every system must pass on this many characters (section 3.3.1.5).
+    const MAX_TRACESTATE: usize = 512;
+    let values = || headers.get_all(TRACESTATE).iter();
+    let length = values().map(|value| value.len()).fold(0, usize::saturating_add);
+    length <= MAX_TRACESTATE && values().all(|value| value.to_str().is_ok())
+}
+
+fn service_headers(headers: &HeaderMap, has_trace: bool) -> Vec<u8> {
     let mut lines = Vec::new();
-    for (name, value) in headers.iter().filter(|(name, _)| is_for_service(name)) {
+    let has_state = has_trace && is_tracestate_safe(headers);
+    let is_kept = |name: &HeaderName| is_for_service(name) || has_state && name == TRACESTATE;
+    for (name, value) in headers.iter().filter(|(name, _)| is_kept(name)) {
         lines.extend_from_slice(name.as_str().as_bytes());
         lines.extend_from_slice(b": ");
         lines.extend_from_slice(value.as_bytes());

@@ -1,6 +1,7 @@
 //! The headers that the inbox adds to each attempt, beside the gate headers.
 
 use crate::entry::Superseded;
+use crate::request_ids::RequestIds;
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::contract::{Verdict, header};
 
@@ -11,10 +12,12 @@ pub(crate) struct AttemptHeaders {
     pub(crate) supersedes: Option<Superseded>,
     pub(crate) overrides: Option<String>,
     pub(crate) event: Option<String>,
+    pub(crate) ids: RequestIds,
 }
 
 impl AttemptHeaders {
     pub(crate) fn set(self, headers: &mut HeaderMap) {
+        self.ids.set(headers);
         set(headers, header::ATTEMPT, self.attempt.to_string());
         if self.redelivery > 0 {
             set(headers, header::REDELIVERY, self.redelivery.to_string());

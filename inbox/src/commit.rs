@@ -3,7 +3,7 @@
 //! A request handler queues its arrival and waits. A disconnecting client cancels nothing here.
 
 use crate::arrival::Arrival;
-use crate::entry::QuarantineReason;
+use crate::entry::QuarantineCause;
 use crate::failpoint::die_at;
 use crate::handles::InboxHandles;
 use crate::incidents::Incidents;
@@ -17,6 +17,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use blobgate::event::Kind;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -26,7 +27,7 @@ use tokio_util::task::TaskTracker;
 /// A sender gets 503 after this time. The gate's route to the inbox has a timeout of 20 s.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The most arrivals in a transaction. SQLite accepts 32,766 values in a statement, and an arrival has nineteen.
+/// The most arrivals in a transaction. SQLite accepts 32,766 values in a statement, and an arrival has twenty-two.
 pub(crate) const MAX_BATCH: usize = 512;
 /// The most waiting arrivals, and the most bytes of them. The inbox refuses further ones at once.
 const MAX_WAITING: usize = 8_192;
@@ -190,9 +191,11 @@ fn log_refused_row(batch: &[Pending], error: &StoreError) {
             hook = arrival.hook,
             generation = arrival.generation.as_deref(),
             event = arrival.event().map(Kind::name),
-            "cannot store an event hook={} generation={}: the store refuses its values: {error}",
+            request_id = arrival.ids.request_id.as_deref(),
+            "cannot store an event hook={} generation={} request_id={}: the store refuses its values: {error}",
             arrival.hook,
-            arrival.generation.as_deref().unwrap_or("-")
+            arrival.generation.as_deref().unwrap_or("-"),
+            arrival.ids.request_id.as_deref().unwrap_or("-")
         );
     }
 }
@@ -223,10 +226,10 @@ fn answer(batch: Vec<Pending>, outcomes: Vec<ArrivalOutcome>, commits: &CommitSt
             routes.insert(route.clone());
         }
         commits.space.add(&pending.arrival, &outcome);
-        if let ArrivalOutcome::Quarantined(reason) = &outcome {
-            commits.incidents.quarantined(reason);
-            if permits(("quarantined", reason.known().unwrap_or_default())) {
-                log_quarantined(&pending.arrival, reason);
+        if let ArrivalOutcome::Quarantined(cause) = &outcome {
+            commits.incidents.quarantined(&cause.reason);
+            if permits(("quarantined", cause.reason.known().unwrap_or_default())) {
+                log_quarantined(&pending.arrival, cause);
             }
         }
         pending.answer(Ok(outcome));
@@ -237,9 +240,10 @@ fn answer(batch: Vec<Pending>, outcomes: Vec<ArrivalOutcome>, commits: &CommitSt
 }
 
 /// Logs the facts by which a person finds the cause. The client's address is the gate's, and absent for a reason of the inbox.
-fn log_quarantined(arrival: &Arrival, reason: &QuarantineReason) {
+fn log_quarantined(arrival: &Arrival, cause: &QuarantineCause) {
     // An unknown reason is the text of a header.
-    let (reason, hook) = (reason.known().unwrap_or("other"), arrival.hook.as_str());
+    let (reason, hook) = (cause.reason.known().unwrap_or("other"), arrival.hook.as_str());
+    let (detail, request_id) = (cause.detail.as_deref(), arrival.ids.request_id.as_deref());
     let event = arrival.event().map_or("-", |event| event.name());
     let generation = arrival.generation.as_deref().unwrap_or("-");
     let client = arrival.client.map_or_else(|| "-".to_owned(), |client| client.to_string());
@@ -249,8 +253,21 @@ fn log_quarantined(arrival: &Arrival, reason: &QuarantineReason) {
         event,
         generation,
         client,
-        "quarantined reason={reason} hook={hook} event={event} generation={generation} client={client}"
+        request_id,
+        detail,
+        "quarantined reason={reason} hook={hook} event={event} generation={generation} client={client} request_id={}{}",
+        request_id.unwrap_or("-"),
+        DetailField(detail)
     );
+}
+
+/// The field `detail` of a log line, as the gate writes it.
+struct DetailField<'a>(Option<&'a str>);
+
+impl fmt::Display for DetailField<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |detail| write!(f, " detail=\"{detail}\""))
+    }
 }
 
 impl Pending {

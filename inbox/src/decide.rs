@@ -6,13 +6,14 @@ mod plan;
 mod quota;
 
 use crate::arrival::Arrival;
-use crate::entry::{ExpectationState, Fingerprint, Origin, QuarantineReason, Superseded};
+use crate::entry::{ExpectationState, Fingerprint, Origin, QuarantineCause, QuarantineReason, Superseded};
 use blobgate::event::Kind;
 use blobgate::policy::Verdict;
 pub(crate) use plan::{
     ArrivalOutcome, Batch, NewEntry, Plan, QuarantineKey, QuarantineQuery, QuarantineRows,
 };
 pub(crate) use quota::{Account, GenerationUsage, QuarantineRoom, TokenUsage};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// The state of a batch's generations and tokens. Each decision changes it.
@@ -76,7 +77,7 @@ pub(crate) enum ArrivalDecision {
     /// A repeat of the event of this entry.
     Repeat { of: i64 },
     /// Quarantine the arrival, for the gate's reason or the inbox's.
-    Quarantine { reason: QuarantineReason },
+    Quarantine(QuarantineCause),
     /// Deliver the arrival, and bind nothing.
     Observe,
 }
@@ -91,7 +92,9 @@ impl BatchState {
             }
             _ => {
                 let none = || QuarantineReason::Other(String::new());
-                ArrivalDecision::Quarantine { reason: arrival.reason.clone().unwrap_or_else(none) }
+                let detail = arrival.detail.clone().map(Cow::Owned);
+                let reason = arrival.reason.clone().unwrap_or_else(none);
+                ArrivalDecision::Quarantine(QuarantineCause { reason, detail })
             }
         }
     }
@@ -117,11 +120,11 @@ impl BatchState {
     ) -> ArrivalDecision {
         let generation = self.generations.entry(key).or_default();
         let token = arrival.binding_key().map(|key| self.tokens.entry(key).or_default());
-        if let Err(reason) = check_binding(arrival, generation, token.as_deref()) {
-            return ArrivalDecision::Quarantine { reason };
+        if let Err(cause) = check_binding(arrival, generation, token.as_deref()) {
+            return ArrivalDecision::Quarantine(cause);
         }
         let decision = generation.end(arrival, fingerprint, id);
-        if !matches!(decision, ArrivalDecision::Quarantine { .. }) {
+        if !matches!(decision, ArrivalDecision::Quarantine(_)) {
             bind(arrival, generation, token);
         }
         decision
@@ -137,21 +140,28 @@ fn check_binding(
     arrival: &Arrival,
     generation: &GenerationState,
     token: Option<&TokenState>,
-) -> Result<(), QuarantineReason> {
+) -> Result<(), QuarantineCause> {
+    use QuarantineReason::{TokenConflict, TokenReused};
     let Some((token, id)) = token.zip(arrival.token.as_ref().map(|token| &token.id)) else { return Ok(()) };
     match generation.explains(arrival) {
         Some(true) => return Ok(()),
-        Some(false) => return Err(QuarantineReason::TokenConflict),
+        Some(false) => return Err(QuarantineCause::own(TokenConflict, OTHER_JOB)),
         None => {}
     }
     if token.generation.is_some() && token.generation != arrival.generation {
-        return Err(QuarantineReason::TokenReused);
+        return Err(QuarantineCause::own(TokenReused, OTHER_GENERATION));
     }
     match &generation.token_id {
-        Some(bound) if bound != id => Err(QuarantineReason::TokenConflict),
+        Some(bound) if bound != id => Err(QuarantineCause::own(TokenConflict, OTHER_TOKEN)),
         _ => Ok(()),
     }
 }
+
+const OTHER_JOB: &str = "blobgate-job: differs from the announced job, expected the announced job";
+const OTHER_GENERATION: &str =
+    "blobgate-generation-id: differs from the generation of the token, expected one generation a token";
+const OTHER_TOKEN: &str =
+    "blobgate-token-id: differs from the token of the generation, expected one token a generation";
 
 fn bind(arrival: &Arrival, generation: &mut GenerationState, token: Option<&mut TokenState>) {
     let Some(token) = token else { return };
@@ -218,7 +228,10 @@ impl GenerationState {
             {
                 failure.superseded_as(failure.as_superseded())
             }
-            (_, Some(_)) => conflict(),
+            (_, Some(before)) => {
+                let detail = conflict(before, fingerprint);
+                ArrivalDecision::Quarantine(QuarantineCause::own(QuarantineReason::EventConflict, detail))
+            }
         };
         if matches!(decision, ArrivalDecision::Deliver { .. }) {
             if kind != Kind::Completed {
@@ -268,8 +281,24 @@ impl TerminalEvent {
     }
 }
 
-fn conflict() -> ArrivalDecision {
-    ArrivalDecision::Quarantine { reason: QuarantineReason::EventConflict }
+/// How an event differs from the stored one.
+fn conflict(before: &TerminalEvent, fingerprint: &Fingerprint) -> &'static str {
+    use Fingerprint::{Completed, Failed, Timeout};
+    match (&before.fingerprint, fingerprint) {
+        (Completed(_), Completed(_)) => {
+            "video_url: differs from the stored completion, expected the same URL"
+        }
+        (Failed(_), Failed(_)) => "error: code differs from the stored failure, expected the same code",
+        (Timeout(_), Timeout(_)) => "error: code differs from the stored timeout, expected the same code",
+        (Failed(_), Timeout(_)) => "blobgate-event: is timeout after failed, expected failed or completed",
+        (Timeout(_), Failed(_)) => "blobgate-event: is failed after timeout, expected timeout or completed",
+        (Completed(_), Failed(_)) => "blobgate-event: is failed after completed, expected completed",
+        (Completed(_), Timeout(_)) => "blobgate-event: is timeout after completed, expected completed",
+        // Only an authenticated completion supersedes an authenticated failure.
+        (Failed(_) | Timeout(_), Completed(_)) => {
+            "blobgate-proofs: is missing, expected a proof, as the stored failure has one"
+        }
+    }
 }
 
 impl Arrival {

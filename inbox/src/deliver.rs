@@ -63,9 +63,13 @@ pub(crate) struct Deliverer {
 
 struct LeasedEntry {
     lease: i64,
+    /// See [`FinishedAttempt::is_first`].
+    is_first: bool,
     route: String,
     /// For the log.
     generation: Option<String>,
+    /// For the log.
+    request_id: Option<String>,
     flight: Flight,
     /// The latest end of the attempt.
     until: watch::Sender<Instant>,
@@ -167,8 +171,10 @@ impl Deliverer {
             id,
             lease,
             done,
+            is_first: entry.is_first,
             status: outcome.status(),
             answer: outcome.to_string(),
+            duration: micros(took),
             delay: micros(delay),
             tried,
             succeeded_on,

@@ -3,6 +3,7 @@
 use blobgate::Reason;
 use blobgate::event::Kind;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 
 /// Defines an enum with its texts. The texts are in the store and in JSON, so they must not change.
@@ -128,6 +129,20 @@ pub(crate) enum QuarantineReason {
     EventConflict,
     /// A reason that this version does not know.
     Other(String),
+}
+
+/// The reason of a quarantine, with its detail: the violated field and the expectation, without a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct QuarantineCause {
+    pub(crate) reason: QuarantineReason,
+    pub(crate) detail: Option<Cow<'static, str>>,
+}
+
+impl QuarantineCause {
+    /// A reason of the inbox itself.
+    pub(crate) const fn own(reason: QuarantineReason, detail: &'static str) -> Self {
+        Self { reason, detail: Some(Cow::Borrowed(detail)) }
+    }
 }
 
 impl QuarantineReason {

@@ -42,6 +42,7 @@ mod reevaluate;
 mod reference;
 mod refusals;
 mod release;
+mod request_ids;
 mod retention;
 mod serve;
 pub mod service;

@@ -206,8 +206,8 @@ impl Receiver {
         match outcome.map_err(|error| self.not_stored(error))? {
             ArrivalOutcome::Waits(route) => Ok(ReceivedDelivery { route, what: "new" }),
             ArrivalOutcome::Repeated => Ok(ReceivedDelivery { route, what: "repeated" }),
-            ArrivalOutcome::Quarantined(reason) => {
-                self.shared.metrics.quarantined(&reason);
+            ArrivalOutcome::Quarantined(cause) => {
+                self.shared.metrics.quarantined(&cause.reason);
                 Ok(ReceivedDelivery { route: quarantined, what: "quarantined" })
             }
             ArrivalOutcome::TokenFull => Err(ReceiveRefusal::TokenFull),

@@ -94,9 +94,9 @@ impl Judge {
         };
         let findings = self.findings(hook, &entry, &headers, reason)?;
         let (decided, outcome): (_, fn(Arrival) -> ReevaluatedEntry) =
-            match reevaluate(hook, findings, &entry.body) {
+            match reevaluate(hook, findings, &entry.body, &mut ()) {
                 Decision::Confirm(question) => {
-                    (conclude(question, Outcome::Confirmed), ReevaluatedEntry::NeedsConfirmation)
+                    (conclude(question, Outcome::Confirmed, &mut ()), ReevaluatedEntry::NeedsConfirmation)
                 }
                 Decision::Forward(delivery) => (Ok(delivery), ReevaluatedEntry::Passes),
                 Decision::Refuse(refusal) => (Err(refusal), ReevaluatedEntry::Passes),
@@ -104,10 +104,11 @@ impl Judge {
         let delivery = match decided {
             Ok(delivery) if delivery.verdict() == Verdict::Accepted => delivery,
             Ok(delivery) => return Err(delivery.reason().map_or(RuleFailure::Observed, RuleFailure::Reason)),
-            Err(refusal) => return Err(RuleFailure::Reason(refusal.reason)),
+            Err(refusal) => return Err(RuleFailure::Reason(refusal.violation.reason)),
         };
         let overridden = reason.filter(|reason| self.waived.contains(reason)).map(Reason::code);
-        let headers = with_gate_headers(headers, &forward::headers(&delivery), overridden);
+        let mut headers = with_gate_headers(headers, &forward::headers(&delivery), overridden);
+        entry.ids.set(&mut headers);
         let path = String::from_utf8_lossy(&entry.path).into_owned();
         Ok(outcome(Arrival::read(&path, &headers, entry.body.into())?))
     }

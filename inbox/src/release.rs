@@ -87,7 +87,8 @@ pub(crate) fn arrival(
         set.extend(text(name).map(|value| (name, value.into())));
     }
     forward::add_event(Verdict::Accepted, dialect, &event, &mut set);
-    let headers = with_gate_headers(headers, &set, entry.reason.as_ref().map(|reason| reason.as_str()));
+    let mut headers = with_gate_headers(headers, &set, entry.reason.as_ref().map(|reason| reason.as_str()));
+    entry.ids.set(&mut headers);
     let path = String::from_utf8_lossy(&payload.path).into_owned();
     Arrival::read(&path, &headers, payload.body.into())
         .map_err(|error| ReleaseAsError::NotOurs(entry.id, error))

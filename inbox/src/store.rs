@@ -28,13 +28,13 @@ pub(crate) use change::{CandidateGroup, Change, ChangeRefusal, ChangeResult, Ret
 pub(crate) use claim::{AttemptClass, ClaimRequest, ClaimedBatch, Pick};
 pub use error::{CopyError, IntegrityError, OpenError, SettingsError, SourceError, StoreError};
 pub(crate) use expect::{Announcement, AnnouncementOutcome, CallBudget, NextCall, StatusAnswer, StatusCall};
-pub(crate) use filter::{Filter, Restriction};
+pub(crate) use filter::{Filter, Restriction, SearchKey};
 pub use place::{DatabaseUrlError, Place, PlaceError};
 pub(crate) use read::{Cursor, FollowPage};
 #[cfg(test)]
 pub(crate) use row::RouteUsage;
 pub(crate) use row::{
-    ClaimedEntry, CommittedBatch, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation,
+    AttemptRow, ClaimedEntry, CommittedBatch, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation,
     FinishedAttempt, Pause, QuarantinedEntry, StoredHead, StoredPayload, Usage,
 };
 pub(crate) use sqlite::FileWatch;
@@ -171,6 +171,10 @@ pub(crate) trait ReadStore: Send + Sync {
     /// One entry, and its payload unless that is purged.
     async fn show(&self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>>;
     async fn quarantined(&self, id: i64) -> Result<Option<QuarantinedEntry>>;
+    /// The recorded attempts of an entry, in order: the first 3 and the last 17.
+    async fn attempts(&self, id: i64) -> Result<Vec<AttemptRow>>;
+    /// The entries with this key, the newest first, up to [`read::MAX_FOUND`].
+    async fn find(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<EntryRow>>;
     async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>>;
     /// The sums of each group of entries, with the number delivered since.
     async fn entry_groups(&self, since: i64) -> Result<Vec<EntryGroup>>;
@@ -213,6 +217,8 @@ pub(crate) const MAX_DELAY: i64 = 2 * 30 * 60 * 1_000_000;
 pub(crate) const GIVE_UP_AFTER: i64 = 72 * 3_600 * 1_000_000;
 /// An entry is dead after at least this many attempts.
 const MIN_ATTEMPTS: i64 = 10;
+/// The answer of an attempt that a process did not end: it was killed, or lost its store. The next process finds the lease.
+const NO_RESULT: &str = "no result: the inbox ended, or lost its store, before the answer";
 /// The width of a sum of delivered entries: ten minutes. The migration has the same number.
 const SUM_SPAN: i64 = 600 * 1_000_000;
 

@@ -3,7 +3,7 @@
 use crate::arrival::{MAX_DEPTH, read_headers};
 use blobgate::contract::header;
 use blobgate::dialect::Dialect;
-use blobgate::{Reason, json};
+use blobgate::{Reason, event, json};
 
 /// The violation behind a reason code, where the entry shows more than the code.
 pub(crate) fn describe(code: &str, headers: &[u8], body: &[u8]) -> Option<String> {
@@ -14,21 +14,20 @@ pub(crate) fn describe(code: &str, headers: &[u8], body: &[u8]) -> Option<String
         Reason::SchemaInvalid | Reason::GenerationIdInvalid => {
             let dialect = Dialect::by_name(text(header::DIALECT)?)?;
             let payload = json::parse(body, MAX_DEPTH, dialect.known()).ok()?;
-            let violation = dialect.violation(&payload).map(|violation| violation.to_string());
-            violation.or_else(|| {
+            let checked = dialect.read(&payload).and_then(event::check);
+            checked.err().and_then(|unfit| unfit.violation.text()).or_else(|| {
                 let drift = text(header::DRIFT)?;
                 Some(format!(
                     "the hook's schema is strict, and these fields differ from the documentation: {drift}"
                 ))
             })
         }
-        Reason::ResultUrlDenied => Some(
-            "field `video_url` has another value, expected a URL that the hook's result_url allows"
-                .to_owned(),
-        ),
-        Reason::TokenMismatch => Some(
-            "field `prompt` has another value, expected the prompt that the token is bound to".to_owned(),
-        ),
+        Reason::ResultUrlDenied => {
+            Some("video_url: is another URL, expected a URL that result_url allows".to_owned())
+        }
+        Reason::TokenMismatch => {
+            Some("prompt: is another text, expected the prompt of the token's claim ph".to_owned())
+        }
         Reason::BodyMissing
         | Reason::JsonInvalid
         | Reason::JsonTooDeep
@@ -52,7 +51,7 @@ mod tests {
     fn names_the_field_without_its_value() {
         const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
         let body = format!(r#"{{"generation_id":"{ID}","status":"succeeded"}}"#);
-        let status = "field `status` has another value, expected \"completed\" or \"failed\"";
+        let status = "status: is another text, expected completed or failed";
         row("schema-invalid", "", &body, Some(status));
         let good = body.replace("succeeded", "failed");
         let drift = "the hook's schema is strict, and these fields differ from the documentation: seed,error";

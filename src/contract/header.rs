@@ -26,6 +26,9 @@ pub const RESULT_HOST: &str = "blobgate-result-host";
 /// The client's address without a port, on a quarantined delivery: the address that `source` judges, behind a proxy from
 /// `x-forwarded-for`. Absent where Envoy takes it from any client. The inbox stores it, and does not send it on.
 pub const CLIENT: &str = "blobgate-client";
+/// The field that breaks the rule of `blobgate-reason`, and the expectation, without a value: `video_url: scheme is http, expected
+/// https`. At most 160 bytes. The inbox stores it, and does not send it on.
+pub const DETAIL: &str = "blobgate-detail";
 /// The names of fields with drift, and `unknown-keys`, joined by commas.
 pub const DRIFT: &str = "blobgate-drift";
 /// The proofs that held, joined by commas: `token`, `confirmed`. Absent without a proof. An expired token is not a proof.
@@ -43,6 +46,12 @@ pub const ERROR_RETRYABLE: &str = "blobgate-error-retryable";
 /// The key of an event, equal for each of its repeats: `veo3:GENERATION:EVENT`. Absent without a readable event. The name is
 /// from an IETF draft, draft-ietf-httpapi-idempotency-key-header.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// The request's id at the edge. The gate forwards it, the inbox stores it with the entry, and each attempt has it again.
+pub const REQUEST_ID: &str = "x-request-id";
+/// The trace of the request, in the form of [W3C Trace Context](https://www.w3.org/TR/trace-context/). The inbox stores it with the
+/// entry, and each attempt has it again.
+pub const TRACEPARENT: &str = "traceparent";
 
 /// The prefix of the headers of Standard Webhooks. The gate removes such headers from every request.
 pub const WEBHOOK_PREFIX: &str = "webhook-";

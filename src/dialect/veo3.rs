@@ -3,18 +3,21 @@
 //! Required fields: `generation_id`, `status` and, on `completed`, an https `video_url`. A wrong required field refuses the
 //! payload. Any other difference is drift.
 
-mod iso8601;
 #[cfg(not(target_family = "wasm"))]
-mod violation;
+mod envelope;
+mod iso8601;
 #[cfg(not(target_family = "wasm"))]
 mod webhook;
 
 use crate::Reason;
+use crate::violation::Detail;
 use crate::event::{Claim, Class, Drift, Failure, GenerationId, Kind, InvalidPayload};
 use crate::json::{KnownKeys, KnownObject, Value};
+use crate::request::BODY;
+use crate::result_url::other_scheme;
 use iso8601::Instant;
 #[cfg(not(target_family = "wasm"))]
-pub(crate) use violation::{event_as, generation, result_url, violation};
+pub(crate) use envelope::{event_as, generation, result_url};
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use webhook::webhook;
 
@@ -27,15 +30,15 @@ pub const KNOWN: KnownKeys = &[
     ("created_at", None),
     ("completed_at", None),
     ("seed", None),
-    ("error", Some(&KnownObject(&[("message", None), ("details", None)]))),
+    ("error", Some(&KnownObject(&[("error.message", None), ("error.details", None)]))),
     (OLDER_MESSAGE, None),
 ];
 
 /// Older copies of the provider's page have a failure's code here. It is drift.
 const OLDER_MESSAGE: &str = "message";
 
-/// The drift of undocumented keys.
-const UNKNOWN_KEYS: &str = "unknown-keys";
+/// The field with the video's URL.
+pub(super) const RESULT_FIELD: &str = "video_url";
 
 /// The code of a timeout.
 const TIMEOUT: &str = "TIMEOUT";
@@ -67,13 +70,7 @@ const CODES: &[(&str, Class, bool)] = &[
 /// [`Reason::SchemaInvalid`] where it is not an object, or a required field is missing or not as documented.
 pub fn read<'a>(payload: &'a Value<'_>) -> Result<Claim<'a>, InvalidPayload> {
     let fields = PayloadFields::of(payload);
-    let generation_id = text(fields.generation_id);
-    let unfit = || InvalidPayload {
-        reason: Reason::SchemaInvalid,
-        generation_id: generation_id.and_then(GenerationId::parse),
-        event: None,
-    };
-    let id = generation_id.ok_or_else(unfit)?;
+    let id = text(fields.generation_id).ok_or_else(|| no_id(payload, &fields))?;
     let mut drift = Drift::default();
     let (kind, failure, result_url) = match (text(fields.status), text(fields.video_url)) {
         (Some("completed"), Some(url)) if is_https(url) => {
@@ -86,10 +83,49 @@ pub fn read<'a>(payload: &'a Value<'_>) -> Result<Claim<'a>, InvalidPayload> {
             let timeout = failure.code.as_deref() == Some(TIMEOUT);
             (if timeout { Kind::Timeout } else { Kind::Failed }, Some(failure), None)
         }
-        _ => return Err(unfit()),
+        _ => return Err(InvalidPayload { generation_id: GenerationId::parse(id), ..no_event(&fields) }),
     };
     expect_common(&fields, &mut drift);
     Ok(Claim { generation_id: id, kind, failure, result_url, drift })
+}
+
+/// The violation of a payload without a text as its id.
+fn no_id(payload: &Value<'_>, fields: &PayloadFields<'_>) -> InvalidPayload {
+    match payload {
+        Value::Object(_) => unfit("generation_id", class(fields.generation_id), "a UUID"),
+        _ => unfit(BODY, class(Some(payload)), "a JSON object"),
+    }
+}
+
+/// The violation of a payload with an id and without an event.
+fn no_event(fields: &PayloadFields<'_>) -> InvalidPayload {
+    const STATUS: &str = "completed or failed";
+    match (text(fields.status), text(fields.video_url)) {
+        (Some("completed"), Some(url)) => match other_scheme(url) {
+            Some(found) => unfit(RESULT_FIELD, found, "https"),
+            None => unfit(RESULT_FIELD, "has no host", "an https URL with a host"),
+        },
+        (Some("completed"), None) => unfit(RESULT_FIELD, class(fields.video_url), "an https URL"),
+        (Some(_), _) => unfit("status", "is another text", STATUS),
+        (None, _) => unfit("status", class(fields.status), STATUS),
+    }
+}
+
+fn unfit(field: &'static str, found: &'static str, expected: &'static str) -> InvalidPayload {
+    Detail::new(field, found, expected).of(Reason::SchemaInvalid).into()
+}
+
+/// The class of a value that should have another type.
+fn class(value: Option<&Value<'_>>) -> &'static str {
+    match value {
+        None => "is missing",
+        Some(Value::Null) => "is null",
+        Some(Value::Bool(_)) => "is a boolean",
+        Some(Value::Number(_)) => "is a number",
+        Some(Value::String(_)) => "is a text",
+        Some(Value::Array(_)) => "is a list",
+        Some(Value::Object(_)) => "is an object",
+    }
 }
 
 /// A payload's values under the keys of [`KNOWN`].
@@ -179,7 +215,7 @@ fn read_failure(payload: &PayloadFields<'_>, drift: &mut Drift) -> Failure {
                 "error.details",
                 matches!(error.and_then(|e| e.field("details")), Some(Value::Object(_))),
             );
-            drift.expect(UNKNOWN_KEYS, fields.iter().all(|(key, _)| key == "message" || key == "details"));
+            drift.expect(Drift::UNKNOWN_KEYS, fields.iter().all(|(key, _)| key == "message" || key == "details"));
         }
         _ => drift.note("error"),
     }
@@ -215,7 +251,7 @@ fn expect_common(payload: &PayloadFields<'_>, drift: &mut Drift) {
         drift.expect("completed_at", !completed.is_before(&created));
     }
     drift.expect("seed", matches!(payload.seed, Some(Value::Number(_))));
-    drift.expect(UNKNOWN_KEYS, payload.older_message.is_none() && !payload.has_unknown);
+    drift.expect(Drift::UNKNOWN_KEYS, payload.older_message.is_none() && !payload.has_unknown);
 }
 
 fn instant(value: Option<&Value<'_>>) -> Option<Instant> {
@@ -234,5 +270,72 @@ mod tests {
             assert!(!PayloadFields::of(&payload).has_unknown, "{key}");
         }
         assert!(PayloadFields::of(&Value::Object(vec![("model".into(), Value::Null)])).has_unknown);
+    }
+
+    const GOOD: &str = r#"{"generation_id":"ffd473d5-5bef-4e14-bf22-8d559be3c19f","status":"completed",
+        "video_url":"https://a.example/1.mp4","error":null}"#;
+
+    /// The detail of a body's violation; `None` for a body with an event.
+    #[track_caller]
+    fn violates(body: &str, expected: Option<&str>) {
+        let payload = crate::json::parse(body.as_bytes(), 16, KNOWN).unwrap();
+        let checked = read(&payload).and_then(crate::event::check);
+        let found = checked.err().map(|unfit| unfit.violation.text().unwrap());
+        assert_eq!(found.as_deref(), expected, "{body}");
+    }
+
+    #[test]
+    fn names_the_first_wrong_field_and_the_class_of_its_value() {
+        const STATUS: &str = "expected completed or failed";
+        violates(GOOD, None);
+        violates(&GOOD.replace("completed", "failed"), None);
+        for (status, class) in [
+            ("\"succeeded\"", "is another text"),
+            ("\"\"", "is another text"),
+            ("7", "is a number"),
+            ("null", "is null"),
+            ("true", "is a boolean"),
+            ("[\"completed\"]", "is a list"),
+            ("{}", "is an object"),
+        ] {
+            let body = GOOD.replace("\"completed\"", status);
+            violates(&body, Some(&format!("status: {class}, {STATUS}")));
+        }
+        violates(&GOOD.replace("status", "state"), Some(&format!("status: is missing, {STATUS}")));
+        violates(&GOOD.replace("video_url", "url"), Some("video_url: is missing, expected an https URL"));
+        for (url, class) in [("null", "is null"), ("{\"url\":\"https://a.example/1\"}", "is an object")] {
+            let body = GOOD.replace("\"https://a.example/1.mp4\"", url);
+            violates(&body, Some(&format!("video_url: {class}, expected an https URL")));
+        }
+        for (scheme, class) in [
+            ("http:", "scheme is http"),
+            ("HTTP:", "scheme is http"),
+            ("ftp:", "scheme is ftp"),
+            ("file:", "scheme is file"),
+            ("sftp:", "scheme is another"),
+            (" https:", "scheme is another"),
+            ("https:/", "has no host"),
+            ("", "has no scheme"),
+        ] {
+            let (body, host) = (GOOD.replace("https:", scheme), class == "has no host");
+            let expected = if host { "an https URL with a host" } else { "https" };
+            violates(&body, Some(&format!("video_url: {class}, expected {expected}")));
+        }
+        let id = |class| format!("generation_id: {class}, expected a UUID");
+        violates(&GOOD.replace("generation_id", "id"), Some(&id("is missing")));
+        violates(&GOOD.replace("\"ffd473d5-5bef-4e14-bf22-8d559be3c19f\"", "7"), Some(&id("is a number")));
+        violates(
+            &GOOD.replace("ffd4", "xyz"),
+            Some("generation_id: is no such text, expected a UUID as 8-4-4-4-12, neither nil nor max"),
+        );
+        for (body, class) in [
+            (format!("[{GOOD}]"), "is a list"),
+            ("null".to_owned(), "is null"),
+            ("\"completed\"".to_owned(), "is a text"),
+            ("7".to_owned(), "is a number"),
+        ] {
+            violates(&body, Some(&format!("body: {class}, expected a JSON object")));
+        }
+        violates(&format!(r#"{{"data":{GOOD}}}"#), Some(&id("is missing")));
     }
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub trait Host {
     /// Every request header: names in lower case, values as raw bytes, one item for each repeat.
     fn request_headers(&mut self) -> Headers;
+    /// The first value of a request header.
+    fn request_header(&mut self, name: &str) -> Option<Vec<u8>>;
     /// Sets a request header to this one value. The host then selects the route again.
     fn set_request_header(&mut self, name: &str, value: &str);
     /// Removes every value of a request header.

@@ -2,8 +2,9 @@
 //! count of its omitted lines.
 
 use super::{Gate, Host, Property, locked};
-use crate::Reason;
+use crate::Violation;
 use crate::confirm::Outcome;
+use crate::contract::{header, is_request_id};
 use crate::event::GenerationId;
 use crate::hook::Hook;
 use crate::policy::{Delivery, Disposition};
@@ -37,7 +38,7 @@ pub(super) enum LineKind {
 pub(super) struct Line<'a> {
     pub(super) kind: LineKind,
     pub(super) verdict: &'a str,
-    pub(super) reason: Option<Reason>,
+    pub(super) violation: Option<Violation>,
     pub(super) hook: Option<&'a Arc<Hook>>,
     pub(super) id: Option<GenerationId>,
     pub(super) cause: Cause<'a>,
@@ -77,9 +78,9 @@ enum LineDecision {
 }
 
 /// The line of a forwarded delivery, if it has one.
-pub(super) fn kind_of(delivery: &Delivery) -> Option<(LineKind, Option<Reason>)> {
+pub(super) fn kind_of(delivery: &Delivery) -> Option<(LineKind, Option<Violation>)> {
     match (delivery.disposition(), delivery.token()) {
-        (Disposition::Quarantined { reason, .. }, _) => Some((LineKind::Quarantined, Some(*reason))),
+        (Disposition::Quarantined { violation, .. }, _) => Some((LineKind::Quarantined, Some(*violation))),
         // Another proof covers for the token, or its check only observes. Without a line it stays unseen.
         (Disposition::Accepted(_), token @ (Token::Invalid(_) | Token::OutOfScope { .. })) => {
             Some((LineKind::Token, token.rejection()))
@@ -106,7 +107,7 @@ impl Gate {
         &self,
         host: &mut impl Host,
         hook: Option<&Arc<Hook>>,
-        reason: Reason,
+        violation: Violation,
         id: Option<GenerationId>,
         cause: Cause<'_>,
     ) {
@@ -117,7 +118,7 @@ impl Gate {
             }
             _ => LineKind::Refused,
         };
-        self.log(host, &Line { kind, verdict: "refused", reason: Some(reason), hook, id, cause });
+        self.log(host, &Line { kind, verdict: "refused", violation: Some(violation), hook, id, cause });
     }
 
     /// Writes the line of a response that is not the gate's.
@@ -125,13 +126,13 @@ impl Gate {
         &self,
         host: &mut impl Host,
         verdict: &str,
-        reason: Option<Reason>,
+        violation: Option<Violation>,
         hook: &Arc<Hook>,
         id: Option<GenerationId>,
         status: &[u8],
     ) {
         let (kind, cause) = (LineKind::Upstream, Cause::Response { status });
-        self.log(host, &Line { kind, verdict, reason, hook: Some(hook), id, cause });
+        self.log(host, &Line { kind, verdict, violation, hook: Some(hook), id, cause });
     }
 
     /// Writes a line, within the limit of its kind.
@@ -159,12 +160,16 @@ impl Gate {
         let mut text = format!(
             "blobgate verdict={} reason={} hook={} source={} id={} environment={}",
             line.verdict,
-            line.reason.map_or("-", Reason::code),
+            line.violation.map_or("-", |violation| violation.reason.code()),
             line.hook.map_or("-", |hook| &hook.name),
             source.as_deref().map_or_else(|| "-".to_owned(), without_port),
             line.id.map_or_else(|| "-".to_owned(), GenerationId::text),
             self.config.environment,
         );
+        let id = host.request_header(header::REQUEST_ID).unwrap_or_default();
+        if let Some(id) = std::str::from_utf8(&id).ok().filter(|id| is_request_id(id)) {
+            let _ = write!(text, " request_id={id}");
+        }
         match line.cause {
             Cause::Judged { token, confirmation } => {
                 if let Some(outcome) = confirmation.filter(|outcome| *outcome != Outcome::Confirmed) {
@@ -179,6 +184,10 @@ impl Gate {
                 let details = visible(&details, MAX_DETAILS);
                 let _ = write!(text, " response={} details={details}", visible(status, 3));
             }
+        }
+        // Last, because it contains spaces.
+        if let Some(detail) = line.violation.and_then(|violation| violation.text()) {
+            let _ = write!(text, " detail=\"{detail}\"");
         }
         text
     }

@@ -98,11 +98,11 @@ pub(super) fn count_findings(host: &mut impl Host, delivery: &Delivery) {
     count_token(host, delivery.hook(), delivery.token());
     let hook = &delivery.hook().name;
     let whole = match delivery.disposition() {
-        Disposition::Observed { reason, .. } => *reason,
+        Disposition::Observed { violation, .. } => *violation,
         Disposition::Accepted(_) | Disposition::Quarantined { .. } => None,
     };
-    for reason in delivery.observed().iter().copied().chain(whole) {
-        host.count(Counter(Labels::Observed { hook: Arc::clone(hook), reason }));
+    for violation in delivery.observed().iter().copied().chain(whole) {
+        host.count(Counter(Labels::Observed { hook: Arc::clone(hook), reason: violation.reason }));
     }
     for field in delivery.event().map_or(&[][..], |event| event.drift.names()) {
         host.count(Counter(Labels::Drift { hook: Arc::clone(hook), field }));

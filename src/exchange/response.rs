@@ -3,18 +3,20 @@
 use super::confirmation::PendingConfirmation;
 use super::log::Cause;
 use super::metrics::Status;
-use super::{CONFIRM_KEY, Counter, Exchange, Flow, Forwarded, Host, Property, State};
-use crate::Reason;
+use super::{CONFIRM_KEY, Counter, Exchange, Flow, Forwarded, Host, Property, State, note_detail};
 use crate::answer::{self, Answers};
-use crate::confirm::Outcome;
+use crate::confirm::{JudgedOutcome, Outcome};
 use crate::contract::{Verdict, header};
 use crate::event::GenerationId;
 use crate::head::Ending;
 use crate::hook::Hook;
 use crate::policy::AdmittedHead;
+use crate::trace::Observer;
+use crate::violation::Detail;
+use crate::{Reason, Violation};
 use std::sync::Arc;
 
-impl Exchange {
+impl<O: Observer> Exchange<O> {
     /// Judges a response of the service or of Envoy, and counts what the sender gets.
     pub fn on_response_headers(&mut self, host: &mut impl Host, ending: Ending) -> Flow {
         match std::mem::replace(&mut self.state, State::Answered) {
@@ -55,13 +57,16 @@ impl Exchange {
         let status = host.response_header(":status").unwrap_or_default();
         let is_grpc_error = self.is_grpc && host.response_header("grpc-status").is_some();
         let judged = if is_grpc_error { Err(Reason::UpstreamError) } else { answer::check(&status) };
-        let reason = judged.err().or(forwarded.violation);
+        let failure = judged.err().map(|reason| upstream_failure(reason, &status));
+        let violation = failure.or(forwarded.violation);
+        let reason = violation.map(|violation| violation.reason);
         host.count(Counter::response(Some(&forwarded.hook), Status::judged(judged), reason));
         if judged.is_err() {
+            note_detail(host, violation);
             let verdict =
                 if forwarded.violation.is_some() { Verdict::Quarantined } else { Verdict::Accepted };
             let id = forwarded.generation_id;
-            self.gate.log_response(host, verdict.name(), reason, &forwarded.hook, id, &status);
+            self.gate.log_response(host, verdict.name(), violation, &forwarded.hook, id, &status);
         }
         if is_grpc_error {
             replace_grpc_status(host, Reason::UpstreamError);
@@ -85,7 +90,7 @@ impl Exchange {
     /// Handles Envoy's own response to a delivery whose body is not complete.
     fn on_host_response(&mut self, host: &mut impl Host, admitted: &AdmittedHead, ending: Ending) -> Flow {
         if self.body_size == 0 && is_request_timeout(host) {
-            return self.refuse_late(host, admitted.hook(), Reason::HostMisconfigured, None, ending);
+            return self.refuse_late(host, admitted.hook(), NO_FLAG, None, ending);
         }
         self.pass_on(host, admitted.hook(), None, admitted.must_retry())
     }
@@ -102,7 +107,8 @@ impl Exchange {
         if is_request_timeout(host) {
             host.count(Counter::confirmation(hook, Outcome::NoAnswer));
             host.set_access_log_value(CONFIRM_KEY, Outcome::NoAnswer.name());
-            return self.refuse_late(host, hook, Reason::ConfirmUnavailable, id, ending);
+            let violation = JudgedOutcome::from(Outcome::NoAnswer).violation(Reason::ConfirmUnavailable);
+            return self.refuse_late(host, hook, violation, id, ending);
         }
         self.pass_on(host, hook, id, pending.request.must_retry())
     }
@@ -131,16 +137,18 @@ impl Exchange {
         &mut self,
         host: &mut impl Host,
         hook: &Arc<Hook>,
-        reason: Reason,
+        violation: Violation,
         generation_id: Option<GenerationId>,
         ending: Ending,
     ) -> Flow {
+        let reason = violation.reason;
         // For the access log: Envoy still has the request, so its headers can change.
         host.set_request_header(header::HOOK, &hook.name);
         host.count(Counter::response(Some(hook), Status::judged(Err(reason)), Some(reason)));
         let confirmation = (reason == Reason::ConfirmUnavailable).then_some(Outcome::NoAnswer);
         let cause = Cause::Judged { token: None, confirmation };
-        self.gate.log_refusal(host, Some(hook), reason, generation_id, cause);
+        self.gate.log_refusal(host, Some(hook), violation, generation_id, cause);
+        note_detail(host, Some(violation));
         self.replace_answer(host, Err(reason), ending)
     }
 
@@ -173,6 +181,21 @@ impl Exchange {
         self.state = State::Replacing(body);
         Flow::Continue
     }
+}
+
+const NO_FLAG: Violation =
+    Detail::new("allow_on_headers_stop_iteration", "is not set", "true").of(Reason::HostMisconfigured);
+
+/// The violation of a response that is not 2xx. A gRPC error has the status 200.
+fn upstream_failure(reason: Reason, status: &[u8]) -> Violation {
+    const SUCCESS: usize = 200;
+    let number = std::str::from_utf8(status).ok().and_then(|status| status.parse().ok());
+    let found = match number {
+        Some(SUCCESS) => "has a grpc-status",
+        Some(_) => "status is #",
+        None => "has no status",
+    };
+    Detail::new("response", found, "2xx").with_number(number.unwrap_or_default()).of(reason)
 }
 
 /// Counts the response as it is now.

@@ -1,11 +1,11 @@
 //! Forwarded deliveries and refusals. Only the policy makes them.
 
-use crate::Reason;
 use crate::contract::{Proof, Verdict};
 use crate::event::{Event, GenerationId};
 use crate::hook::Hook;
 use crate::request::ContentType;
 use crate::token::Token;
+use crate::{Reason, Violation};
 use std::sync::Arc;
 
 /// A judged delivery to forward.
@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub struct Delivery {
     pub(super) hook: Arc<Hook>,
     pub(super) disposition: Disposition,
-    pub(super) observed: Vec<Reason>,
+    pub(super) observed: Vec<Violation>,
     pub(super) content_type: ContentType,
     pub(super) token: Token,
     pub(super) proofs: Vec<Proof>,
@@ -41,10 +41,15 @@ impl Delivery {
 
     /// The reason why the delivery is not accepted.
     pub fn reason(&self) -> Option<Reason> {
+        self.violation().map(|violation| violation.reason)
+    }
+
+    /// The violation of a delivery that is not accepted.
+    pub fn violation(&self) -> Option<Violation> {
         match self.disposition {
             Disposition::Accepted(_) => None,
-            Disposition::Quarantined { reason, .. } => Some(reason),
-            Disposition::Observed { reason, .. } => reason,
+            Disposition::Quarantined { violation, .. } => Some(violation),
+            Disposition::Observed { violation, .. } => violation,
         }
     }
 
@@ -73,8 +78,8 @@ impl Delivery {
         self.content_type
     }
 
-    /// The reasons of failed checks in observe mode.
-    pub fn observed(&self) -> &[Reason] {
+    /// The violations that checks in observe mode let through.
+    pub fn observed(&self) -> &[Violation] {
         &self.observed
     }
 
@@ -97,14 +102,14 @@ pub enum Disposition {
     /// The sender is authenticated, and the delivery breaks a rule.
     Quarantined {
         /// The first violation.
-        reason: Reason,
+        violation: Violation,
         /// The readable content.
         content: Content,
     },
     /// The hook only observes.
     Observed {
-        /// The reason of a refusal or a quarantine in `enforce` mode.
-        reason: Option<Reason>,
+        /// The violation of a refusal or a quarantine in `enforce` mode.
+        violation: Option<Violation>,
         /// The readable content.
         content: Content,
     },
@@ -150,7 +155,7 @@ pub struct Refusal {
     /// The hook; `None` for an unknown path.
     pub hook: Option<Arc<Hook>>,
     /// The first violation.
-    pub reason: Reason,
+    pub violation: Violation,
     /// The generation, if it is known.
     pub generation_id: Option<GenerationId>,
     /// The judged token, for a counter; `None` for a refusal before the stage `token`.
@@ -158,11 +163,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn unknown_hook(reason: Reason) -> Self {
-        Refusal { hook: None, reason, generation_id: None, token: None }
+    pub(super) fn unknown_hook(violation: Violation) -> Self {
+        Refusal { hook: None, violation, generation_id: None, token: None }
     }
 
-    pub(super) fn before_token(hook: &Arc<Hook>, reason: Reason) -> Self {
-        Refusal { hook: Some(Arc::clone(hook)), reason, generation_id: None, token: None }
+    pub(super) fn before_token(hook: &Arc<Hook>, violation: Violation) -> Self {
+        Refusal { hook: Some(Arc::clone(hook)), violation, generation_id: None, token: None }
     }
 }

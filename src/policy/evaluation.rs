@@ -2,7 +2,7 @@
 
 use super::delivery::{Content, Delivery, Disposition, Refusal};
 use super::{AdmittedHead, Decision};
-use crate::Reason;
+use crate::Violation;
 use crate::contract::Proof;
 use crate::enforcement::{Check, Quarantine};
 use crate::event::{Event, GenerationId, InvalidPayload};
@@ -24,9 +24,9 @@ pub(super) enum Payload {
     /// The body breaks no rule.
     Valid(Event),
     /// The body breaks a rule. Its event is readable, so the status API can confirm it.
-    Invalid(Reason, Event),
+    Invalid(Violation, Event),
     /// The body breaks a rule, and contains no readable event.
-    Unreadable(Reason, Option<GenerationId>),
+    Unreadable(Violation, Option<GenerationId>),
 }
 
 /// Whether the status API confirmed the event.
@@ -37,12 +37,12 @@ pub(super) enum Confirmed {
 }
 
 /// A delivery that needs a confirmation.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ConfirmationRequest {
     pub(super) admitted: AdmittedHead,
     pub(super) event: Event,
     /// The first violation, without the token's.
-    pub(super) violation: Option<Reason>,
+    pub(super) violation: Option<Violation>,
 }
 
 impl Evaluation {
@@ -52,10 +52,14 @@ impl Evaluation {
         admitted.observe_token();
         match (body.after(admitted.violation), admitted.is_authenticated()) {
             (Payload::Valid(event), _) => admitted.accept(event),
-            (Payload::Invalid(reason, event), true) => admitted.quarantine(reason, Content::Event(event)),
-            (Payload::Unreadable(reason, id), true) => admitted.quarantine(reason, id.into()),
-            (Payload::Invalid(reason, event), false) => admitted.reject(reason, Some(event.generation_id)),
-            (Payload::Unreadable(reason, id), false) => admitted.reject(reason, id),
+            (Payload::Invalid(violation, event), true) => {
+                admitted.quarantine(violation, Content::Event(event))
+            }
+            (Payload::Unreadable(violation, id), true) => admitted.quarantine(violation, id.into()),
+            (Payload::Invalid(violation, event), false) => {
+                admitted.reject(violation, Some(event.generation_id))
+            }
+            (Payload::Unreadable(violation, id), false) => admitted.reject(violation, id),
         }
     }
 
@@ -67,7 +71,7 @@ impl Evaluation {
         let first = admitted.violation.or(body.violation());
         let token = if hook.trust.names_token() { admitted.token.rejection() } else { None };
         let with_token = admitted.violation.or(token).or(body.violation());
-        let reason = match hook.checks.trust {
+        let violation = match hook.checks.trust {
             Check::Enforce if hook.trust.needs_token() => with_token,
             Check::Enforce if admitted.is_authenticated() => first.and(with_token),
             Check::Enforce => first,
@@ -76,26 +80,26 @@ impl Evaluation {
                 first
             }
         };
-        admitted.observe(reason, body.into())
+        admitted.observe(violation, body.into())
     }
 }
 
 impl Payload {
     /// The payload with the head's violation in place of its own, because the head comes first.
-    pub(super) fn after(self, head: Option<Reason>) -> Self {
+    pub(super) fn after(self, head: Option<Violation>) -> Self {
         match (head, self) {
             (None, payload) => payload,
-            (Some(reason), Payload::Valid(event) | Payload::Invalid(_, event)) => {
-                Payload::Invalid(reason, event)
+            (Some(violation), Payload::Valid(event) | Payload::Invalid(_, event)) => {
+                Payload::Invalid(violation, event)
             }
-            (Some(reason), Payload::Unreadable(_, id)) => Payload::Unreadable(reason, id),
+            (Some(violation), Payload::Unreadable(_, id)) => Payload::Unreadable(violation, id),
         }
     }
 
-    fn violation(&self) -> Option<Reason> {
+    fn violation(&self) -> Option<Violation> {
         match self {
             Payload::Valid(_) => None,
-            Payload::Invalid(reason, _) | Payload::Unreadable(reason, _) => Some(*reason),
+            Payload::Invalid(violation, _) | Payload::Unreadable(violation, _) => Some(*violation),
         }
     }
 }
@@ -104,9 +108,9 @@ impl From<Result<Event, InvalidPayload>> for Payload {
     fn from(checked: Result<Event, InvalidPayload>) -> Self {
         match checked {
             Ok(event) => Payload::Valid(event),
-            Err(InvalidPayload { reason, event: Some(event), .. }) => Payload::Invalid(reason, *event),
-            Err(InvalidPayload { reason, generation_id, event: None }) => {
-                Payload::Unreadable(reason, generation_id)
+            Err(InvalidPayload { violation, event: Some(event), .. }) => Payload::Invalid(violation, *event),
+            Err(InvalidPayload { violation, generation_id, event: None }) => {
+                Payload::Unreadable(violation, generation_id)
             }
         }
     }
@@ -128,31 +132,31 @@ impl AdmittedHead {
     }
 
     /// Quarantines the delivery. A hook without quarantine refuses it.
-    pub(super) fn quarantine(self, reason: Reason, content: Content) -> Decision {
-        self.quarantine_as(reason, content, Confirmed::No).into()
+    pub(super) fn quarantine(self, violation: Violation, content: Content) -> Decision {
+        self.quarantine_as(violation, content, Confirmed::No).into()
     }
 
     pub(super) fn quarantine_as(
         self,
-        reason: Reason,
+        violation: Violation,
         content: Content,
         confirmed: Confirmed,
     ) -> Result<Delivery, Refusal> {
         match self.hook.quarantine {
-            Quarantine::Route => Ok(self.deliver(Disposition::Quarantined { reason, content }, confirmed)),
-            Quarantine::None => Err(self.refuse(reason, content.generation_id())),
+            Quarantine::Route => Ok(self.deliver(Disposition::Quarantined { violation, content }, confirmed)),
+            Quarantine::None => Err(self.refuse(violation, content.generation_id())),
         }
     }
 
-    pub(super) fn observe(self, reason: Option<Reason>, content: Content) -> Decision {
-        Decision::Forward(self.deliver(Disposition::Observed { reason, content }, Confirmed::No))
+    pub(super) fn observe(self, violation: Option<Violation>, content: Content) -> Decision {
+        Decision::Forward(self.deliver(Disposition::Observed { violation, content }, Confirmed::No))
     }
 
-    pub(super) fn reject(self, reason: Reason, generation_id: Option<GenerationId>) -> Decision {
-        Decision::Refuse(self.refuse(reason, generation_id))
+    pub(super) fn reject(self, violation: Violation, generation_id: Option<GenerationId>) -> Decision {
+        Decision::Refuse(self.refuse(violation, generation_id))
     }
 
-    pub(super) fn confirm(self, event: Event, violation: Option<Reason>) -> Decision {
+    pub(super) fn confirm(self, event: Event, violation: Option<Violation>) -> Decision {
         Decision::Confirm(ConfirmationRequest { admitted: self, event, violation })
     }
 

@@ -1,11 +1,12 @@
 //! Judges a quarantined delivery again: its body by today's configuration, its head by the findings at its arrival.
 
-use super::{AdmittedHead, Decision, conclude, decide};
-use crate::Reason;
+use super::{AdmittedHead, Decision, conclude, decide, report};
 use crate::confirm::Outcome;
 use crate::hook::Hook;
 use crate::request::ContentType;
 use crate::token::{Claims, Token};
+use crate::trace::Observer;
+use crate::{Reason, Violation};
 use std::sync::Arc;
 
 /// The gate's findings when the delivery arrived.
@@ -33,16 +34,24 @@ pub enum OriginalToken {
 }
 
 /// Judges the body again. [`Decision::Confirm`] means that the delivery still needs a confirmation.
-pub fn reevaluate(hook: &Arc<Hook>, findings: OriginalFindings, body: &[u8]) -> Decision {
+pub fn reevaluate(
+    hook: &Arc<Hook>,
+    findings: OriginalFindings,
+    body: &[u8],
+    observer: &mut impl Observer,
+) -> Decision {
     let admitted = AdmittedHead {
         hook: Arc::clone(hook),
-        violation: findings.violation,
+        violation: findings.violation.map(Violation::from),
         token: findings.token.into(),
         observed: Vec::new(),
         content_type: findings.content_type,
     };
-    match decide(admitted, body) {
-        Decision::Confirm(request) if findings.confirmed => conclude(request, Outcome::Confirmed).into(),
+    report::stored_head(&admitted, observer);
+    match decide(admitted, body, observer) {
+        Decision::Confirm(request) if findings.confirmed => {
+            conclude(request, Outcome::Confirmed, observer).into()
+        }
         decision => decision,
     }
 }
@@ -54,7 +63,7 @@ impl From<OriginalToken> for Token {
         match original {
             OriginalToken::Absent => Token::Absent,
             OriginalToken::OutOfScope(reason, id, job) => {
-                Token::OutOfScope { reason, claims: claims(id, job) }
+                Token::OutOfScope { violation: reason.into(), claims: claims(id, job) }
             }
             OriginalToken::Good(id, job) => Token::Good(claims(id, job)),
         }

@@ -4,7 +4,7 @@ use super::Decision;
 use super::delivery::{Content, Delivery, Disposition, Refusal};
 use super::evaluation::{ConfirmationRequest, Confirmed, Evaluation, Payload};
 use crate::Reason;
-use crate::confirm::Outcome;
+use crate::confirm::JudgedOutcome;
 use crate::enforcement::Quarantine;
 use crate::token::Token;
 use crate::trust::{Answer, Trust};
@@ -17,79 +17,81 @@ pub(super) fn decide(evaluation: Evaluation) -> Decision {
     let head = admitted.violation;
     match (admitted.hook.trust, &admitted.token, body.after(head)) {
         (Trust::Open, _, Valid(event)) => admitted.accept(event),
-        (Trust::Open, _, Invalid(reason, event)) => admitted.reject(reason, Some(event.generation_id)),
-        (Trust::Open, _, Unreadable(reason, id)) => admitted.reject(reason, id),
+        (Trust::Open, _, Invalid(violation, event)) => admitted.reject(violation, Some(event.generation_id)),
+        (Trust::Open, _, Unreadable(violation, id)) => admitted.reject(violation, id),
 
         (Trust::Confirmed, _, Valid(event)) => admitted.confirm(event, None),
-        (Trust::Confirmed, _, Invalid(reason, event)) => admitted.confirm(event, Some(reason)),
-        (Trust::Confirmed, _, Unreadable(reason, id)) => admitted.reject(reason, id),
+        (Trust::Confirmed, _, Invalid(violation, event)) => admitted.confirm(event, Some(violation)),
+        (Trust::Confirmed, _, Unreadable(violation, id)) => admitted.reject(violation, id),
 
         (Trust::Token | Trust::TokenOrConfirmed, Good(_), Valid(event)) => admitted.accept(event),
         (Trust::TokenAndConfirmed, Good(_), Valid(event)) => admitted.confirm(event, None),
         (
             Trust::Token | Trust::TokenOrConfirmed | Trust::TokenAndConfirmed,
             Good(_),
-            Invalid(reason, event),
-        ) => admitted.quarantine(reason, Content::Event(event)),
+            Invalid(violation, event),
+        ) => admitted.quarantine(violation, Content::Event(event)),
         (
             Trust::Token | Trust::TokenOrConfirmed | Trust::TokenAndConfirmed,
             Good(_),
-            Unreadable(reason, id),
-        ) => admitted.quarantine(reason, id.into()),
+            Unreadable(violation, id),
+        ) => admitted.quarantine(violation, id.into()),
 
         (Trust::TokenOrConfirmed, OutOfScope { .. }, Valid(event)) => admitted.confirm(event, None),
         (
             Trust::Token | Trust::TokenOrConfirmed | Trust::TokenAndConfirmed,
-            OutOfScope { reason, .. },
+            OutOfScope { violation, .. },
             payload,
         ) => {
-            let reason = head.unwrap_or(*reason);
-            admitted.quarantine(reason, payload.into())
+            let violation = head.unwrap_or(*violation);
+            admitted.quarantine(violation, payload.into())
         }
 
         (Trust::TokenOrConfirmed, Absent | Token::Invalid(_), Valid(event)) => admitted.confirm(event, None),
-        (Trust::TokenOrConfirmed, Absent | Token::Invalid(_), Invalid(reason, event)) => {
-            admitted.confirm(event, Some(reason))
+        (Trust::TokenOrConfirmed, Absent | Token::Invalid(_), Invalid(violation, event)) => {
+            admitted.confirm(event, Some(violation))
         }
-        (Trust::TokenOrConfirmed, Absent | Token::Invalid(_), Unreadable(reason, id)) => {
-            admitted.reject(reason, id)
+        (Trust::TokenOrConfirmed, Absent | Token::Invalid(_), Unreadable(violation, id)) => {
+            admitted.reject(violation, id)
         }
 
         // `admit` has already refused these.
-        (Trust::Token | Trust::TokenAndConfirmed, Absent, payload) => {
-            admitted.reject(Reason::TokenMissing, Content::from(payload).generation_id())
-        }
-        (Trust::Token | Trust::TokenAndConfirmed, Token::Invalid(_), payload) => {
-            admitted.reject(Reason::TokenInvalid, Content::from(payload).generation_id())
+        (Trust::Token | Trust::TokenAndConfirmed, Absent | Token::Invalid(_), payload) => {
+            let rejection = admitted.token.rejection().unwrap_or(Reason::TokenMissing.into());
+            admitted.reject(rejection, Content::from(payload).generation_id())
         }
     }
 }
 
 /// Decides by the outcome of a confirmation. A hook without quarantine treats an authenticated sender as an unauthenticated one.
-pub(super) fn conclude(request: ConfirmationRequest, outcome: Outcome) -> Result<Delivery, Refusal> {
+pub(super) fn conclude(request: ConfirmationRequest, judged: JudgedOutcome) -> Result<Delivery, Refusal> {
     let ConfirmationRequest { admitted, event, violation } = request;
-    let (reason, refused_for) = match (outcome.answer(), violation) {
+    let (unconfirmed, refused_for) = match (judged.outcome.answer(), violation) {
         (Answer::Confirmed, None) => {
             return Ok(admitted.deliver(Disposition::Accepted(event), Confirmed::Yes));
         }
-        (Answer::Confirmed, Some(reason)) => {
-            return admitted.quarantine_as(reason, Content::Event(event), Confirmed::Yes);
+        (Answer::Confirmed, Some(violation)) => {
+            return admitted.quarantine_as(violation, Content::Event(event), Confirmed::Yes);
         }
         (Answer::Contradicted, violation) => {
-            (Reason::NotConfirmed, violation.unwrap_or(Reason::NotConfirmed))
+            let contradicted = judged.violation(Reason::NotConfirmed);
+            (contradicted, violation.unwrap_or(contradicted))
         }
-        (Answer::Unavailable, _) => (Reason::ConfirmUnavailable, Reason::ConfirmUnavailable),
+        (Answer::Unavailable, _) => {
+            let unavailable = judged.violation(Reason::ConfirmUnavailable);
+            (unavailable, unavailable)
+        }
     };
     let by_token = match &admitted.token {
         _ if !admitted.hook.trust.names_token() => None,
-        Token::Good(_) => Some(violation.unwrap_or(reason)),
-        Token::OutOfScope { reason, .. } => Some(admitted.violation.unwrap_or(*reason)),
+        Token::Good(_) => Some(violation.unwrap_or(unconfirmed)),
+        Token::OutOfScope { violation, .. } => Some(admitted.violation.unwrap_or(*violation)),
         Token::Absent | Token::Invalid(_) => None,
     };
     match (admitted.hook.quarantine, by_token) {
-        (Quarantine::Route, Some(reason)) => {
+        (Quarantine::Route, Some(violation)) => {
             let content = Content::Event(event);
-            Ok(admitted.deliver(Disposition::Quarantined { reason, content }, Confirmed::No))
+            Ok(admitted.deliver(Disposition::Quarantined { violation, content }, Confirmed::No))
         }
         _ => Err(admitted.refuse(refused_for, Some(event.generation_id))),
     }
@@ -98,10 +100,11 @@ pub(super) fn conclude(request: ConfirmationRequest, outcome: Outcome) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Config;
+    use crate::confirm::Outcome;
     use crate::event::{Event, GenerationId, Kind};
     use crate::request::ContentType;
     use crate::token::{Claims, TokenError};
+    use crate::{Config, Violation};
     use blobgate_testkit_book::{check_page, table};
     use std::sync::Arc;
 
@@ -130,7 +133,7 @@ mod tests {
 
     #[test]
     fn refuses_without_a_token_where_the_rule_needs_one() {
-        const VIOLATION: Reason = Reason::ResultUrlDenied;
+        const VIOLATION: Violation = Violation { reason: Reason::ResultUrlDenied, detail: None };
         let tokens =
             TokenError::ALL.into_iter().map(|error| Token::Invalid(error.into())).chain([Token::Absent]);
         let tokens: Vec<Token> = tokens.collect();
@@ -155,7 +158,7 @@ mod tests {
                         let shown = format!("{trust}, {token:?}, {violation:?}, {body:?}");
                         let decision = decide(Evaluation { admitted, body });
                         let Decision::Refuse(refusal) = decision else { panic!("{shown}: {decision:?}") };
-                        assert_eq!(Some(refusal.reason), token.rejection(), "{shown}");
+                        assert_eq!(Some(refusal.violation), token.rejection(), "{shown}");
                     }
                 }
             }
@@ -170,7 +173,7 @@ mod tests {
             ("valid", Token::Good(claims())),
             (
                 "expired, or of another hook",
-                Token::OutOfScope { reason: Reason::TokenExpired, claims: claims() },
+                Token::OutOfScope { violation: Reason::TokenExpired.into(), claims: claims() },
             ),
             ("absent or invalid", Token::Absent),
         ];
@@ -215,7 +218,7 @@ mod tests {
     }
 
     /// A reason that neither a token nor a confirmation gives.
-    const VIOLATION: Reason = Reason::SchemaInvalid;
+    const VIOLATION: Violation = Violation { reason: Reason::SchemaInvalid, detail: None };
 
     fn cell(hook: &Arc<crate::hook::Hook>, token: &Token, body: Payload) -> String {
         let admitted = || crate::policy::AdmittedHead {
@@ -232,7 +235,7 @@ mod tests {
                 let (event, violation) = (request.event, request.violation);
                 let by = |outcome: Outcome| {
                     let (admitted, event) = (admitted(), event.clone());
-                    shown(conclude(ConfirmationRequest { admitted, event, violation }, outcome))
+                    shown(conclude(ConfirmationRequest { admitted, event, violation }, outcome.into()))
                 };
                 format!(
                     "if confirmed {}; if contradicted {}; if unavailable {}",
@@ -247,17 +250,17 @@ mod tests {
     fn shown(ended: Result<Delivery, Refusal>) -> String {
         let (verdict, reason) = match &ended {
             Ok(delivery) => (Some(delivery.verdict()), delivery.reason()),
-            Err(refusal) => (None, Some(refusal.reason)),
+            Err(refusal) => (None, Some(refusal.violation.reason)),
         };
         let named = match reason {
-            Some(VIOLATION) => "the violation".to_owned(),
+            Some(reason) if reason == VIOLATION.reason => "the violation".to_owned(),
             Some(reason) => format!("`{}`", reason.code()),
             None => String::new(),
         };
         match (verdict, reason) {
             (Some(crate::contract::Verdict::Accepted), _) => "accepted".to_owned(),
             (Some(verdict), _) => format!("{}: {named}", verdict.name()),
-            (None, Some(VIOLATION)) => "refused for the violation".to_owned(),
+            (None, Some(reason)) if reason == VIOLATION.reason => "refused for the violation".to_owned(),
             (None, reason) => format!("{} {named}", reason.map_or(0, Reason::status)),
         }
     }

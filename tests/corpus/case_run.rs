@@ -60,7 +60,7 @@ impl CaseRun<'_> {
     pub(crate) fn compare(&self, expected: &CaseOutcome) -> Result<(), String> {
         let seen = || format!("{:?}\n{:?}", self.answer, self.arrivals);
         match (expected, &self.arrivals[..]) {
-            (CaseOutcome::Forwarded { headers, answer }, [(service, arrival)]) => {
+            (CaseOutcome::Forwarded { headers, answer, .. }, [(service, arrival)]) => {
                 let expected = match headers.get(header::EVENT).map(String::as_str) {
                     _ if headers.get(header::VERDICT).is_some_and(|verdict| verdict == "quarantined") => {
                         RoutedService::Quarantine
@@ -177,16 +177,16 @@ impl CaseRun<'_> {
     pub(crate) fn log_line(&self) -> Option<Value> {
         let method = &self.case.method;
         match self.expected() {
-            CaseOutcome::Forwarded { headers, answer } => {
+            CaseOutcome::Forwarded { headers, answer, detail } => {
                 let status = self.answer.as_ref().map_or(0, |answer| answer.status);
                 let id = headers.get(header::GENERATION_ID);
                 let (hook, event) = (&headers[header::HOOK], headers.get(header::EVENT));
                 let (verdict, marked) = (&headers[header::VERDICT], headers.get(header::REASON));
-                Some(json!([hook, event, verdict, answer, marked, id, method, status]))
+                Some(json!([hook, event, verdict, answer, marked, detail, id, method, status]))
             }
-            CaseOutcome::Refused { reason, id } => {
+            CaseOutcome::Refused { reason, id, detail } => {
                 let hook = (!matches!(&**reason, "unknown-hook" | "not-judged")).then_some(&self.case.hook);
-                Some(json!([hook, null, null, reason, null, id, method, self.corpus.status(reason)]))
+                Some(json!([hook, null, null, reason, null, detail, id, method, self.corpus.status(reason)]))
             }
             CaseOutcome::Host { .. } | CaseOutcome::Cut => None,
         }

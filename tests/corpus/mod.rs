@@ -240,7 +240,7 @@ fn folder() -> PathBuf {
 
 /// Every file with `[[case]]` rows.
 fn case_files() -> Vec<PathBuf> {
-    const TABLES: [&str; 4] = ["hooks.toml", "reasons.toml", "mutations.toml", "trust.toml"];
+    const TABLES: [&str; 5] = ["details.toml", "hooks.toml", "reasons.toml", "mutations.toml", "trust.toml"];
     let mut files: Vec<PathBuf> = [folder(), folder().join("attacks")]
         .iter()
         .flat_map(|folder| fs::read_dir(folder).unwrap())

@@ -30,7 +30,8 @@ pub fn cases(paths: &BTreeMap<String, String>) -> Vec<Case> {
                     found.next().unwrap_or_else(|| panic!("mutations.toml has no verdict for {place}"));
                 assert_eq!(found.next(), None, "mutations.toml has two verdicts for {place}");
                 for hook in ["default", "strict"] {
-                    let expect = expect(&sample_name, &field, &verdict, hook);
+                    let expect = expect(&sample_name, &field, &verdict, hook)
+                        .with_detail(detail(&field, mutation, &verdict, hook));
                     let expected = expect
                         .outcome(hook, LOOPBACK, None)
                         .unwrap_or_else(|error| panic!("{place}: {error}"));
@@ -99,6 +100,34 @@ fn mutations(document: &Value, field: &str) -> Vec<(&'static str, Value)> {
         }
     }
     mutated
+}
+
+/// The detail of a refused mutation: the field, its class, and the expectation.
+fn detail(field: &str, mutation: &str, verdict: &str, hook: &str) -> Option<String> {
+    let verdict = verdict.split_once("; ").map_or(verdict, |(verdict, _)| verdict);
+    if let Some(names) = verdict.strip_prefix("drift ") {
+        let first = names.split(',').next().unwrap_or_default();
+        let form = "is not as documented, expected the documented form, because the schema is strict";
+        return (hook == "strict").then(|| format!("{first}: {form}"));
+    }
+    let expected = match (field, mutation) {
+        ("generation_id", _) => "a UUID",
+        ("status", _) => "completed or failed",
+        ("video_url", "empty") => "https",
+        _ => "an https URL",
+    };
+    let found = match (field, mutation) {
+        (_, "missing") => "is missing",
+        (_, "null") => "is null",
+        (_, "bool") => "is a boolean",
+        (_, "number") => "is a number",
+        (_, "array") => "is a list",
+        (_, "object") => "is an object",
+        ("video_url", _) => "has no scheme",
+        // The usual detail of each reason.
+        _ => return None,
+    };
+    (verdict != "as documented").then(|| format!("{field}: {found}, expected {expected}"))
 }
 
 /// Reads a verdict: `as documented`, `drift a,b`, or the code of a reason. After a semicolon it has the event, code, class and

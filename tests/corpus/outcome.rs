@@ -1,10 +1,11 @@
 //! The outcome of a case, and its form in a row.
 
 use super::token;
-use super::{GENERATION, normal};
+use super::{GENERATION, normal, read};
 use blobgate::contract::header;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 /// The gate's headers and the content type, as a service gets them.
 pub type GateHeaders = BTreeMap<String, String>;
@@ -12,13 +13,16 @@ pub type GateHeaders = BTreeMap<String, String>;
 /// The result host of the sample `completed`.
 const RESULT_HOST: &str = "cdn.runblob.io";
 
+/// The details that a row does not write, by reason.
+static USUAL_DETAILS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| read("details.toml"));
+
 /// The outcome of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CaseOutcome {
-    /// A service got exactly these headers. The sender got 200, or 503 with this reason.
-    Forwarded { headers: GateHeaders, answer: Option<String> },
-    /// The gate refused. The access log has the id.
-    Refused { reason: String, id: Option<String> },
+    /// A service got exactly these headers. The sender got 200, or 503 with this reason. The access log has the detail.
+    Forwarded { headers: GateHeaders, answer: Option<String>, detail: Option<String> },
+    /// The gate refused. The access log has the id and the detail.
+    Refused { reason: String, id: Option<String>, detail: Option<String> },
     /// Envoy responded itself.
     Host { status: u16 },
     /// Envoy ended the stream or the connection without a response.
@@ -29,7 +33,7 @@ impl CaseOutcome {
     /// Its reasons.
     pub fn reasons(&self) -> Vec<&str> {
         match self {
-            CaseOutcome::Forwarded { headers, answer } => {
+            CaseOutcome::Forwarded { headers, answer, .. } => {
                 let observed = headers.get(header::OBSERVED).into_iter().flat_map(|codes| codes.split(','));
                 let marked = headers.get(header::REASON).map(String::as_str);
                 observed.chain(marked).chain(answer.as_deref()).collect()
@@ -57,6 +61,8 @@ pub struct ExpectedOutcome {
     result_host: Option<String>,
     /// The reason of a quarantined or an observed delivery.
     reason: Option<String>,
+    /// The detail, if it is not the usual one of the reason; `-` for none.
+    detail: Option<String>,
     /// The client's address of a quarantined delivery, if it is not the address of the row's source; `-` for an absent header.
     client: Option<String>,
     /// The claimed event of a quarantined delivery.
@@ -91,6 +97,11 @@ impl ExpectedOutcome {
 
     pub fn refused(reason: &str, id_known: bool) -> Self {
         Self { refused: Some(reason.to_owned()), id_known, ..Self::default() }
+    }
+
+    /// The same outcome with this detail.
+    pub fn with_detail(self, detail: Option<String>) -> Self {
+        Self { detail, ..self }
     }
 
     /// An accepted completion with its result at `host`. `authentic`: with the id and the job of the rows' token.
@@ -144,6 +155,7 @@ impl ExpectedOutcome {
             (true, [false, false, false]) if !self.id_known => self.as_forwarded(hook, source, content_type),
             (false, [true, false, false]) => Ok(CaseOutcome::Refused {
                 reason: self.refused.clone().unwrap_or_default(),
+                detail: self.detail_of(self.refused.as_deref())?,
                 id: self.known.clone().or(self.id_known.then(|| GENERATION.to_owned())),
             }),
             (false, [false, true, false]) => {
@@ -220,6 +232,17 @@ impl ExpectedOutcome {
         if let Some(reason) = &self.reason {
             set(header::REASON, reason);
         }
+        let noted = self.answer.as_ref().or(self.reason.as_ref()).or(self.observed.first());
+        let detail = self.detail_of(noted.map(String::as_str))?;
+        // A failure of the service replaces the detail in the access log. The header then has the usual one.
+        let of_verdict = match (&self.reason, &self.answer) {
+            (Some(reason), Some(_)) => usual_detail(reason)?,
+            (Some(_), None) => detail.clone(),
+            (None, _) => None,
+        };
+        if let Some(detail) = &of_verdict {
+            set(header::DETAIL, detail);
+        }
         let of_source = || source.rsplit_once(':').map_or(source, |(address, _port)| address).to_owned();
         match (verdict, self.client.clone()) {
             ("quarantined", client) => match client.unwrap_or_else(of_source).as_str() {
@@ -229,6 +252,24 @@ impl ExpectedOutcome {
             (_, None) => None,
             _ => return Err("only a quarantined delivery has a client".to_owned()),
         };
-        Ok(CaseOutcome::Forwarded { headers, answer: self.answer.clone() })
+        Ok(CaseOutcome::Forwarded { headers, answer: self.answer.clone(), detail })
     }
+
+    /// The detail of a reason: the row's, or the usual one.
+    fn detail_of(&self, reason: Option<&str>) -> Result<Option<String>, String> {
+        let Some(reason) = reason else { return Ok(None) };
+        let usual = usual_detail(reason)?;
+        match self.detail.as_deref() {
+            None => Ok(usual),
+            detail if detail == usual.as_deref() => Err(format!("{detail:?} is the usual detail")),
+            Some("-") => Ok(None),
+            Some(detail) => Ok(Some(detail.to_owned())),
+        }
+    }
+}
+
+/// The usual detail of a reason.
+fn usual_detail(reason: &str) -> Result<Option<String>, String> {
+    let usual = USUAL_DETAILS.get(reason).ok_or_else(|| format!("details.toml has no {reason}"))?;
+    Ok(Some(usual.clone()).filter(|usual| usual != "-"))
 }

@@ -80,7 +80,7 @@ fn event_of(body: &[u8]) -> Event {
 #[track_caller]
 fn no_flip_confirms(body: &str, text: &str) {
     let event = event_of(body.as_bytes());
-    let read = |answer: &[u8]| confirm::read(Dialect::Veo3, &event, b"200", answer);
+    let read = |answer: &[u8]| confirm::read(Dialect::Veo3, &event, b"200", answer).outcome;
     assert_eq!(read(body.as_bytes()), Outcome::Confirmed);
     let start = body.find(text).unwrap();
     assert_eq!(body.rfind(text), Some(start));

@@ -84,6 +84,18 @@ fn case(hook: &str, path: &str, token: &str, payload: &str, answer: Option<&str>
         None if outcome == "accepted" => ExpectedOutcome::accepted(&id, host, proofs, authentic),
         _ => ExpectedOutcome::refused_of(outcome, readable.then_some(&*id).filter(|_| !early(outcome))),
     };
+    let detail = match outcome.rsplit(' ').next() {
+        // The unreadable payload is JSON with one more byte.
+        Some("json-invalid") => {
+            Some("body: has bytes after its JSON value, expected one JSON value in UTF-8".to_owned())
+        }
+        // The hooks of the table allow one host.
+        Some("result-url-denied") => {
+            Some("video_url: host is none of 1 allowed hosts, expected a host of result_url".to_owned())
+        }
+        _ => None,
+    };
+    let expect = expect.with_detail(detail);
     let path = path.trim_end_matches("/{token}");
     let path = match &token {
         Some((_, token)) => format!("{path}/{}", token.mint(hook)),

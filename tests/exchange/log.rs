@@ -4,6 +4,7 @@ use super::{
     ID, KEY, NOW, Recording, authenticated, completed, gate, host, response, send, send_and_respond, token,
     token_of, unauthenticated, url,
 };
+use blobgate::contract::header;
 use blobgate::exchange::{Exchange, Flow};
 use blobgate::head::Ending;
 use serde_json::json;
@@ -19,8 +20,8 @@ fn logs_10_lines_a_second_and_counts_the_rest() {
         send(&gate, &mut host);
         host
     };
-    let line =
-        "blobgate verdict=refused reason=json-invalid hook=veo3 source=203.0.113.9 id=- environment=test";
+    let line = "blobgate verdict=refused reason=json-invalid hook=veo3 source=203.0.113.9 id=- environment=test \
+        detail=\"body: ends inside a JSON value, expected one JSON value in UTF-8\"";
     for number in 0..10 {
         let host = send_at(5_000 + number);
         assert_eq!((host.log, host.tick_period), (vec![line.to_owned()], Duration::ZERO));
@@ -54,7 +55,8 @@ fn logs_a_quarantined_generation() {
     let (_, flow) = send(&gate(json!({})), &mut host);
     assert_eq!(flow, Flow::Continue);
     let line = format!(
-        "blobgate verdict=quarantined reason=result-url-denied hook=veo3 source=203.0.113.9 id={ID} environment=test"
+        "blobgate verdict=quarantined reason=result-url-denied hook=veo3 source=203.0.113.9 id={ID} environment=test \
+         detail=\"video_url: host is none of 1 allowed hosts, expected a host of result_url\""
     );
     assert_eq!(host.log, [line]);
 }
@@ -75,11 +77,11 @@ fn a_kind_of_line_hides_no_other() {
     assert!(quarantined.log[1].contains(" reason=upstream-error "), "{:?}", quarantined.log);
     let mut unconfirmed = unauthenticated(&completed(ID, &url("one")));
     send_and_respond(&gate, &mut unconfirmed, ("401", ""));
-    assert!(unconfirmed.log[0].ends_with(" confirm=unauthorized"), "{:?}", unconfirmed.log);
+    assert!(unconfirmed.log[0].contains(" confirm=unauthorized detail="), "{:?}", unconfirmed.log);
     let body = completed(ID, &url("two"));
     let mut covered = host(&format!("/hook/{}", token_of("hs", "another", NOW + 60)), &body);
     send_and_respond(&gate, &mut covered, ("200", &body));
-    assert!(covered.log[0].ends_with(" token=signature kid=hs"), "{:?}", covered.log);
+    assert!(covered.log[0].contains(" token=signature kid=hs detail="), "{:?}", covered.log);
 }
 
 #[test]
@@ -121,13 +123,15 @@ fn lines(token: Option<String>, body: &str, provider: (&str, &str), service: &st
     let expected: Vec<String> = expected
         .iter()
         .map(|line| {
+            let (line, detail) = line.rsplit_once(" ! ").unwrap();
             let (verdict, cause) = line.split_once(" | ").unwrap_or((line, ""));
             let (verdict, id) = match verdict.strip_suffix(" -") {
                 Some(verdict) => (verdict, "-"),
                 None => (verdict, ID),
             };
             let space = if cause.is_empty() { "" } else { " " };
-            format!("blobgate {verdict} hook=veo3 source=203.0.113.9 id={id} environment=test{space}{cause}")
+            let tail = format!("{space}{cause} detail=\"{detail}\"");
+            format!("blobgate {verdict} hook=veo3 source=203.0.113.9 id={id} environment=test{tail}")
         })
         .collect();
     assert_eq!(host.log, expected);
@@ -144,7 +148,16 @@ fn names_the_cause() {
     lines(None, &body, confirmed, "204", &[]);
     // Another proof covers for the token.
     let wrong_key = || Some(token_of("hs", "another key", NOW + 60));
-    let covered = |reason: &str, cause: &str| format!("verdict=accepted reason={reason} | token={cause}");
+    let covered = |reason: &str, cause: &str| {
+        let detail = match cause.split(' ').next().unwrap() {
+            "signature" => "has an invalid signature, expected a signature by its key",
+            "kid" => "has an unknown kid, expected the kid of a configured key",
+            "form" => "is not three parts of base64url, expected a compact JWT",
+            "expired" => "has expired, expected an exp in the future",
+            other => panic!("{other}"),
+        };
+        format!("verdict=accepted reason={reason} | token={cause} ! token: {detail}")
+    };
     lines(wrong_key(), &body, confirmed, "200", &[&covered("token-invalid", "signature kid=hs")]);
     let unknown = |kid: &str| Some(token_of(kid, KEY, NOW + 60));
     lines(unknown("old_Key-1"), &body, confirmed, "200", &[&covered("token-invalid", "kid kid=old_Key-1")]);
@@ -155,26 +168,85 @@ fn names_the_cause() {
     let expired = || Some(token_of("hs", KEY, NOW - 3_600));
     lines(expired(), &body, confirmed, "200", &[&covered("token-expired", "expired kid=hs")]);
     // A failed confirmation.
-    for (status, outcome) in
-        [("401", "unauthorized"), ("429", "limited"), ("500", "status"), ("504", "no-answer")]
-    {
-        let refused = format!("verdict=refused reason=confirm-unavailable | confirm={outcome}");
+    const REFUSED_KEY: &str =
+        "status API refused the API key, expected a valid key in the cluster of confirm";
+    for (status, outcome, detail) in [
+        ("401", "unauthorized", REFUSED_KEY),
+        ("429", "limited", "status API responded 429, expected 200"),
+        ("500", "status", "status API responded 500, expected 200"),
+        ("504", "no-answer", "no response in time, expected 200"),
+    ] {
+        let refused =
+            format!("verdict=refused reason=confirm-unavailable | confirm={outcome} ! confirm: {detail}");
         lines(None, &body, (status, ""), "200", &[&refused]);
-        let quarantined =
-            format!("verdict=quarantined reason=token-expired | confirm={outcome} token=expired kid=hs");
+        let quarantined = format!(
+            "verdict=quarantined reason=token-expired | confirm={outcome} token=expired kid=hs ! token: has expired, expected an exp in the future"
+        );
         lines(expired(), &body, (status, ""), "200", &[&quarantined]);
     }
     let refused = "verdict=refused reason=confirm-unavailable | confirm=unauthorized token=signature kid=hs";
-    lines(wrong_key(), &body, ("403", ""), "200", &[refused]);
+    lines(wrong_key(), &body, ("403", ""), "200", &[&format!("{refused} ! confirm: {REFUSED_KEY}")]);
     // The service does not accept the event.
     let details = "details=upstream_reset_before_response_started{connection_failure}";
     let upstream = |verdict: &str, id: &str, status: &str| {
-        format!("verdict={verdict} reason=upstream-error{id} | response={status} {details}")
+        let detail = format!("response: status is {status}, expected 2xx");
+        format!("verdict={verdict} reason=upstream-error{id} | response={status} {details} ! {detail}")
     };
     lines(Some(token()), &body, confirmed, "503", &[&upstream("accepted", "", "503")]);
     lines(None, &body, confirmed, "404", &[&upstream("accepted", "", "404")]);
-    let quarantined = "verdict=quarantined reason=json-invalid -";
+    let quarantined = "verdict=quarantined reason=json-invalid - ! body: ends inside a JSON value, expected one JSON value in UTF-8";
     lines(Some(token()), "{", confirmed, "500", &[quarantined, &upstream("quarantined", " -", "500")]);
+}
+
+#[test]
+fn logs_a_safe_request_id_alone() {
+    let longest = "a".repeat(64);
+    for (id, expected) in [
+        ("5f1c2b8e-6b0a-4c3f-9a55-0d9a3c1b7e11", true),
+        ("01J.a_b", true),
+        (&*longest, true),
+        ("", false),
+        ("a b", false),
+        ("a\"b", false),
+        ("a\nblobgate verdict=accepted", false),
+        ("\u{e9}", false),
+        (&format!("{longest}a"), false),
+    ] {
+        let mut host = unauthenticated("{");
+        host.request.push((header::REQUEST_ID.to_owned(), id.as_bytes().to_vec()));
+        send(&gate(json!({})), &mut host);
+        let shown = if expected {
+            format!(" request_id={id} detail=")
+        } else {
+            " environment=test detail=".to_owned()
+        };
+        assert!(host.log[0].contains(&shown), "{id:?}: {:?}", host.log);
+    }
+}
+
+/// The detail is for the operator alone: it is in the log, in the access log and in the header of a quarantined delivery.
+#[test]
+fn the_sender_gets_the_reason_without_the_detail() {
+    const DETAIL: &str = "body: ends inside a JSON value, expected one JSON value in UTF-8";
+    let mut refused = unauthenticated("{");
+    send(&gate(json!({})), &mut refused);
+    assert_eq!(refused.access_log["blobgate_detail"], DETAIL);
+    assert!(refused.log[0].ends_with(&format!(" detail=\"{DETAIL}\"")));
+    let response = refused.responded.unwrap();
+    assert!(response.body.contains("json-invalid"));
+    assert!(!format!("{response:?}").contains("ends inside"), "{response:?}");
+    let mut quarantined = authenticated("{");
+    let (mut exchange, _) = send(&gate(json!({})), &mut quarantined);
+    assert_eq!(quarantined.sent(header::DETAIL).as_deref(), Some(DETAIL));
+    assert_eq!(quarantined.access_log["blobgate_detail"], DETAIL);
+    quarantined.response = vec![(":status".to_owned(), b"500".to_vec())];
+    exchange.on_response_headers(&mut quarantined, Ending::Later);
+    assert_eq!(quarantined.access_log["blobgate_detail"], "response: status is 500, expected 2xx");
+    assert!(!format!("{:?}", quarantined.response).contains("expected"), "{:?}", quarantined.response);
+    let mut accepted = authenticated(&completed(ID, &url("one")));
+    accepted.request.push((header::DETAIL.to_owned(), b"of the client".to_vec()));
+    send(&gate(json!({})), &mut accepted);
+    assert_eq!((accepted.sent(header::DETAIL), accepted.access_log.get("blobgate_detail")), (None, None));
 }
 
 #[test]

@@ -102,6 +102,10 @@ impl Host for Recording {
         Headers::new(self.request.clone())
     }
 
+    fn request_header(&mut self, name: &str) -> Option<Vec<u8>> {
+        self.request.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone())
+    }
+
     fn set_request_header(&mut self, name: &str, value: &str) {
         set(&mut self.request, name, value);
     }

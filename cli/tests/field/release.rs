@@ -55,7 +55,7 @@ fn state(inbox: &InboxProcess, id: &str) -> String {
     inbox.get(&format!("/entries/{id}")).unwrap().json()["state"].as_str().unwrap().to_owned()
 }
 
-const STATUS: &str = "field `status` has another value, expected \"completed\" or \"failed\"";
+const STATUS: &str = "status: is another text, expected completed or failed";
 
 fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
     let service = Upstream::start();
@@ -143,7 +143,7 @@ fn decides_a_release_like_an_arrival(store_name: &str) {
     event["status"] = json!("completed");
     let id = store(&inbox, &quarantined(None, &json!({"type": "video.completed", "data": event})));
     let (_, shown, _) = read_output(&inbox.command(&["show", &id]));
-    assert!(shown.contains("  violation   field `generation_id` is missing, expected a UUID\n"), "{shown}");
+    assert!(shown.contains("  violation   generation_id: is missing, expected a UUID\n"), "{shown}");
     let released = inbox.post("/release", &json!({"id": id.parse::<i64>().unwrap(), "as": "completed"}));
     assert_eq!(released.status, 200, "{released:?}");
     let released = released.json();

@@ -17,9 +17,12 @@ CREATE TABLE entry (
     generation text COLLATE "C",
     event text COLLATE "C", -- in quarantine it is only claimed
     reason text,
+    detail text, -- the violated field and the expectation, without a value
     client text, -- the client's address of a quarantined delivery; NULL after a purge
     token_id text COLLATE "C",
     job text,
+    request_id text, -- of the first delivery; NULL after a purge
+    traceparent text, -- of the first delivery; NULL after a purge
     authenticated boolean NOT NULL,
     digest bytea NOT NULL, -- SHA-256 of the body
     size bigint NOT NULL, -- bytes in payload; 0 after a purge
@@ -42,12 +45,15 @@ CREATE TABLE entry (
     status bigint, -- the HTTP status of the last answer
     answer text, -- its start, escaped, or the error
     ended_at bigint,
+    redelivered_at bigint, -- the time of the last replay or release
+    superseded_by bigint, -- the entry that superseded it
     -- The order of commits: with two writers, a lower id may appear later.
     written xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
 CREATE UNIQUE INDEX entry_event ON entry (hook, generation, event, authenticated) WHERE lane = 'deliver';
 CREATE UNIQUE INDEX entry_quarantined ON entry (hook, reason, (coalesce(token_id, '')), digest) WHERE lane = 'quarantine';
 CREATE INDEX entry_quarantined_generation ON entry (hook, generation) WHERE lane = 'quarantine';
+CREATE INDEX entry_observed_generation ON entry (hook, generation) WHERE lane = 'observed';
 -- The quotas of a token and of a token's generation. Each quarantined arrival counts against both.
 CREATE INDEX entry_quarantined_quota ON entry (hook, coalesce(token_id, ''), coalesce(generation, ''), size)
     WHERE lane = 'quarantine' AND state = 'quarantined';
@@ -71,6 +77,17 @@ CREATE TABLE payload (
     headers bytea NOT NULL, -- lines `name: value`
     body bytea NOT NULL,
     reevaluated bytea -- the headers of the release after a confirmation
+);
+
+-- Attempts: each failure, and a success after an earlier attempt. Of each entry the first 3 and the last 17 stay.
+CREATE TABLE attempt (
+    entry_id bigint NOT NULL,
+    number bigint NOT NULL, -- from 1; replays do not restart it
+    at bigint NOT NULL, -- the time of its end
+    duration bigint, -- NULL without a result
+    status bigint, -- NULL without an answer
+    answer text NOT NULL, -- its start, escaped, or the error
+    PRIMARY KEY (entry_id, number)
 );
 
 -- A decision on an event locks the row of its generation.

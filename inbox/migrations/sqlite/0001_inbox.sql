@@ -13,9 +13,12 @@ CREATE TABLE entry (
     generation TEXT,
     event TEXT, -- in quarantine it is only claimed
     reason TEXT,
+    detail TEXT, -- the violated field and the expectation, without a value
     client TEXT, -- the client's address of a quarantined delivery; NULL after a purge
     token_id TEXT,
     job TEXT,
+    request_id TEXT, -- of the first delivery; NULL after a purge
+    traceparent TEXT, -- of the first delivery; NULL after a purge
     authenticated BOOLEAN NOT NULL,
     digest BLOB NOT NULL, -- SHA-256 of the body
     size INTEGER NOT NULL, -- bytes in payload; 0 after a purge
@@ -37,11 +40,14 @@ CREATE TABLE entry (
     answered BOOLEAN NOT NULL DEFAULT false, -- a status call did not confirm the entry
     status INTEGER, -- the HTTP status of the last answer
     answer TEXT, -- its start, escaped, or the error
-    ended_at INTEGER
+    ended_at INTEGER,
+    redelivered_at INTEGER, -- the time of the last replay or release
+    superseded_by INTEGER -- the entry that superseded it
 );
 CREATE UNIQUE INDEX entry_event ON entry (hook, generation, event, authenticated) WHERE lane = 'deliver';
 CREATE UNIQUE INDEX entry_quarantined ON entry (hook, reason, coalesce(token_id, ''), digest) WHERE lane = 'quarantine';
 CREATE INDEX entry_quarantined_generation ON entry (hook, generation) WHERE lane = 'quarantine';
+CREATE INDEX entry_observed_generation ON entry (hook, generation) WHERE lane = 'observed';
 -- The quotas of a token and of a token's generation. Each quarantined arrival counts against both.
 CREATE INDEX entry_quarantined_quota ON entry (hook, coalesce(token_id, ''), coalesce(generation, ''), size)
     WHERE lane = 'quarantine' AND state = 'quarantined';
@@ -65,6 +71,17 @@ CREATE TABLE payload (
     body BLOB NOT NULL,
     reevaluated BLOB -- the headers of the release after a confirmation
 );
+
+-- Attempts: each failure, and a success after an earlier attempt. Of each entry the first 3 and the last 17 stay.
+CREATE TABLE attempt (
+    entry_id INTEGER NOT NULL,
+    number INTEGER NOT NULL, -- from 1; replays do not restart it
+    at INTEGER NOT NULL, -- the time of its end
+    duration INTEGER, -- NULL without a result
+    status INTEGER, -- NULL without an answer
+    answer TEXT NOT NULL, -- its start, escaped, or the error
+    PRIMARY KEY (entry_id, number)
+) WITHOUT ROWID;
 
 -- A decision on an event locks the row of its generation.
 CREATE TABLE generation (

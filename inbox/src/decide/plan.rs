@@ -3,7 +3,8 @@
 use super::quota::{Account, GenerationUsage, QuarantineRoom, Quota, TokenUsage};
 use super::{ArrivalDecision, BatchState, GenerationKey, TokenKey};
 use crate::arrival::Arrival;
-use crate::entry::{EntryState, Lane, QuarantineReason, Superseded};
+use crate::entry::{EntryState, Lane, QuarantineCause, Superseded};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The outcome of one arrival.
@@ -14,7 +15,7 @@ pub(crate) enum ArrivalOutcome {
     /// A repeat of a stored event.
     Repeated,
     /// Quarantined for this reason.
-    Quarantined(QuarantineReason),
+    Quarantined(QuarantineCause),
     /// Not stored: its token or its generation has used up its share of the quarantine.
     TokenFull,
     /// Not stored: the quarantine has used up its share of the store.
@@ -38,7 +39,8 @@ pub(crate) struct NewEntry<'a> {
     pub(crate) lane: Lane,
     pub(crate) state: EntryState,
     pub(crate) arrival: &'a Arrival,
-    pub(crate) reason: Option<QuarantineReason>,
+    /// The reason of a quarantined or observed delivery.
+    pub(crate) cause: Option<QuarantineCause>,
     pub(crate) route: Option<String>,
     pub(crate) supersedes: Option<Superseded>,
     /// The number of its deliveries in the batch.
@@ -71,7 +73,7 @@ struct Candidate<'a> {
     place: usize,
     id: i64,
     arrival: &'a Arrival,
-    reason: QuarantineReason,
+    cause: QuarantineCause,
 }
 
 /// The rows of the quarantine that a batch needs.
@@ -98,9 +100,9 @@ impl<'a> Batch<'a> {
         let mut batch = Self { state, plan: Plan::default(), outcomes: Vec::new(), candidates: Vec::new() };
         for (place, (arrival, id)) in arrivals.into_iter().enumerate() {
             let outcome = match batch.state.decide(arrival, id) {
-                ArrivalDecision::Quarantine { reason } => {
-                    batch.candidates.push(Candidate { place, id, arrival, reason: reason.clone() });
-                    ArrivalOutcome::Quarantined(reason)
+                ArrivalDecision::Quarantine(cause) => {
+                    batch.candidates.push(Candidate { place, id, arrival, cause: cause.clone() });
+                    ArrivalOutcome::Quarantined(cause)
                 }
                 ArrivalDecision::Deliver { supersedes, retires } => {
                     if let Some(retired) = retires {
@@ -147,7 +149,7 @@ impl<'a> Batch<'a> {
         let max_bytes = room.max_bytes_of_token;
         let mut quota = Quota { state: &self.state, by_token, by_generation, max_bytes };
         for candidate in std::mem::take(&mut self.candidates) {
-            let (key, Candidate { place, id, arrival, reason }) = (candidate.key(), candidate);
+            let (key, Candidate { place, id, arrival, cause }) = (candidate.key(), candidate);
             let outcome = if let Some(first) = found.get(&key) {
                 self.plan.repeat(*first);
                 ArrivalOutcome::Repeated
@@ -159,8 +161,8 @@ impl<'a> Batch<'a> {
                 found.insert(key, id);
                 let new = entry(arrival, id, Lane::Quarantine);
                 let state = EntryState::Quarantined;
-                self.plan.new.insert(id, NewEntry { reason: Some(reason.clone()), state, ..new });
-                ArrivalOutcome::Quarantined(reason)
+                self.plan.new.insert(id, NewEntry { cause: Some(cause.clone()), state, ..new });
+                ArrivalOutcome::Quarantined(cause)
             };
             if let Some(slot) = self.outcomes.get_mut(place) {
                 *slot = outcome;
@@ -177,7 +179,7 @@ impl Candidate<'_> {
     fn key(&self) -> QuarantineKey {
         QuarantineKey {
             hook: self.arrival.hook.clone(),
-            reason: self.reason.as_str().to_owned(),
+            reason: self.cause.reason.as_str().to_owned(),
             token_id: self.arrival.token.as_ref().map(|token| token.id.clone()).unwrap_or_default(),
             digest: self.arrival.digest,
         }
@@ -208,9 +210,10 @@ impl<'a> Plan<'a> {
 }
 
 fn entry(arrival: &Arrival, id: i64, lane: Lane) -> NewEntry<'_> {
-    let reason = arrival.reason.clone();
+    let detail = arrival.detail.clone().map(Cow::Owned);
+    let cause = arrival.reason.clone().map(|reason| QuarantineCause { reason, detail });
     let state = EntryState::Waiting;
-    NewEntry { id, lane, state, arrival, reason, route: None, supersedes: None, seen: 1 }
+    NewEntry { id, lane, state, arrival, cause, route: None, supersedes: None, seen: 1 }
 }
 
 impl BatchState {

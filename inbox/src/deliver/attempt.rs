@@ -171,6 +171,7 @@ impl ServiceClient {
             supersedes: entry.supersedes,
             overrides: entry.overrides,
             event: entry.event,
+            ids: entry.ids,
         };
         added.set(&mut headers);
         self.sign(&mut headers, &body);

@@ -1,6 +1,5 @@
 //! Claims due entries, and starts their attempts.
 
-use super::log;
 use super::{Deliverer, LOOK_EVERY, LeasedEntry, Route, later, micros};
 use crate::metrics::RouteHealth;
 use crate::store::ClaimedEntry;
@@ -90,8 +89,11 @@ impl Deliverer {
         let (until, lease_until) = watch::channel(later(granted, self.pace.usable_lease()));
         let id = entry.id;
         let flight = self.route(route).begin(&entry, granted);
-        let generation = log::generation(&entry.headers);
-        let leased = LeasedEntry { lease: entry.lease, route: route.to_owned(), generation, flight, until };
+        let (generation, request_id) = (entry.generation.clone(), entry.ids.request_id.clone());
+        let (lease, is_first) = (entry.lease, entry.lease == 1 && entry.redelivery == 0);
+        let route_name = route.to_owned();
+        let leased =
+            LeasedEntry { lease, is_first, route: route_name, generation, request_id, flight, until };
         if let Some(lost) = self.leased.insert(id, leased) {
             // An attempt of this inbox whose lease ended unnoticed: its report no longer counts, and its slot is free.
             self.route(route).free(lost.flight);

@@ -2,9 +2,7 @@
 
 use super::LeasedEntry;
 use super::attempt::AttemptOutcome;
-use crate::arrival::read_headers;
 use crate::line_limit::permits;
-use blobgate::contract::header;
 use blobgate::event::Kind;
 
 /// A route is down, or up again.
@@ -30,6 +28,7 @@ pub(super) fn died(entry: i64, leased: Option<&LeasedEntry>) {
         hook,
         event = event.flatten(),
         generation = leased.and_then(|leased| leased.generation.as_deref()),
+        request_id = leased.and_then(|leased| leased.request_id.as_deref()),
         "entry={entry} is dead after 72 h of attempts: `blobgate inbox show {entry}` shows the last answer"
     );
 }
@@ -38,12 +37,6 @@ pub(super) fn died(entry: i64, leased: Option<&LeasedEntry>) {
 fn parts(route: &str) -> (&str, Option<&'static str>) {
     let hook = route.split('/').next().unwrap_or(route);
     (hook, route.rsplit('/').next().and_then(Kind::parse).map(Kind::name))
-}
-
-/// The generation in the stored headers of an entry.
-pub(super) fn generation(headers: &[u8]) -> Option<String> {
-    let headers = read_headers(headers);
-    headers.get(header::GENERATION_ID)?.to_str().ok().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -55,13 +48,5 @@ mod tests {
         assert_eq!(parts("veo3/completed"), ("veo3", Some("completed")));
         assert_eq!(parts("veo3/observed/failed"), ("veo3", Some("failed")));
         assert_eq!(parts("veo3/observed"), ("veo3", None));
-    }
-
-    #[test]
-    fn reads_the_generation_of_an_entry() {
-        let id = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
-        let headers = format!("content-type: a\r\n{}: {id}\r\n", header::GENERATION_ID);
-        assert_eq!(generation(headers.as_bytes()).as_deref(), Some(id));
-        assert_eq!(generation(b"content-type: a\r\n"), None);
     }
 }

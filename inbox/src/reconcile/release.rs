@@ -70,8 +70,8 @@ impl Releaser {
     pub(super) async fn store(&self, arrival: Arrival) -> Result<ArrivalOutcome, ReconcileError> {
         self.shared.space.check(arrival.verdict)?;
         let outcome = self.committer.store(arrival).await?;
-        if let ArrivalOutcome::Quarantined(reason) = &outcome {
-            self.shared.metrics.quarantined(reason);
+        if let ArrivalOutcome::Quarantined(cause) = &outcome {
+            self.shared.metrics.quarantined(&cause.reason);
         }
         Ok(outcome)
     }
@@ -80,7 +80,7 @@ impl Releaser {
     pub(crate) async fn explained(&self, id: i64) -> Result<(), ReleaseError> {
         let entry = self.shared.store.quarantined(id).await?.ok_or(ReleaseError::Gone)?;
         let headers = read_headers(&entry.headers);
-        self.release(id, &read(entry, &headers)?, EXPLAINED).await.map(|_| ())
+        self.release(id, &read(entry, headers)?, EXPLAINED).await.map(|_| ())
     }
 
     /// Releases an entry that the status API's answer confirms.
@@ -92,14 +92,14 @@ impl Releaser {
     ) -> Result<(), ReleaseError> {
         let entry = self.shared.store.quarantined(id).await?.ok_or(ReleaseError::Gone)?;
         let event = event(dialect, &entry.body).ok_or(ReleaseError::Contradicted)?;
-        if confirm::read(dialect, &event, b"200", answer) != confirm::Outcome::Confirmed {
+        if confirm::read(dialect, &event, b"200", answer).outcome != confirm::Outcome::Confirmed {
             return Err(ReleaseError::Contradicted);
         }
         let headers = match &entry.reevaluated {
             Some(headers) => read_headers(headers),
             None => accepted(read_headers(&entry.headers), &event)?,
         };
-        self.release(id, &read(entry, &headers)?, CONFIRMED).await.map(|_| ())
+        self.release(id, &read(entry, headers)?, CONFIRMED).await.map(|_| ())
     }
 
     /// Releases an entry as this arrival. `note` becomes the answer of the old entry.
@@ -123,15 +123,17 @@ impl Releaser {
 pub(crate) fn check_released(outcome: Option<ArrivalOutcome>) -> Result<ArrivalOutcome, ReleaseError> {
     match outcome {
         Some(outcome @ (ArrivalOutcome::Waits(_) | ArrivalOutcome::Repeated)) => Ok(outcome),
-        Some(ArrivalOutcome::Quarantined(reason)) => Err(ReleaseError::Stays(reason)),
+        Some(ArrivalOutcome::Quarantined(cause)) => Err(ReleaseError::Stays(cause.reason)),
         Some(ArrivalOutcome::TokenFull | ArrivalOutcome::QuarantineFull) => Err(ReleaseError::QuarantineFull),
         None => Err(ReleaseError::Gone),
     }
 }
 
-fn read(entry: QuarantinedEntry, headers: &HeaderMap) -> Result<Arrival, ReleaseError> {
+/// The arrival of an entry. It keeps the ids of the entry.
+fn read(entry: QuarantinedEntry, mut headers: HeaderMap) -> Result<Arrival, ReleaseError> {
+    entry.ids.set(&mut headers);
     let path = String::from_utf8_lossy(&entry.path);
-    Ok(Arrival::read(&path, headers, entry.body.into())?)
+    Ok(Arrival::read(&path, &headers, entry.body.into())?)
 }
 
 /// The headers of an accepted event, for an entry that is in quarantine only because the status API did not answer.

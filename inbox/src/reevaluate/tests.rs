@@ -1,6 +1,7 @@
 //! Rows: the reason, the body, and the outcome by today's configuration.
 
 use super::*;
+use crate::request_ids::RequestIds;
 
 const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 
@@ -28,6 +29,7 @@ fn quarantined(reason: &str, body: &str) -> QuarantinedEntry {
         client: None,
         token_id: Some("t".to_owned()),
         job: Some("order-17".to_owned()),
+        ids: RequestIds::default(),
         path: b"/hooks/veo3".to_vec(),
         headers: b"blobgate-verdict: quarantined\r\nblobgate-proofs: token\r\nblobgate-of-tomorrow: 1\r\n\
                    content-type: application/json\r\nwebhook-id: veo3:x:quarantined\r\n"

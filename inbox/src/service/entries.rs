@@ -5,7 +5,7 @@ use super::filter::EntryFilter;
 use super::names::{EntryState, EventKind, Lane};
 use super::{EntryPayload, ExpectationStatus, Operations, time};
 use crate::entry::QuarantineReason;
-use crate::store::EntryRow;
+use crate::store::{AttemptRow, EntryRow};
 use crate::violation;
 use serde::{Deserialize, Serialize};
 
@@ -51,12 +51,21 @@ pub struct EntrySummary {
     pub event: Option<EventKind>,
     /// The reason of its quarantine.
     pub reason: Option<String>,
+    /// The violated field and the expectation, without a value.
+    #[serde(default)]
+    pub detail: Option<String>,
     /// The address of its client, on a quarantined delivery; nothing once it is purged.
     pub client: Option<String>,
     /// The id of its token.
     pub token_id: Option<String>,
     /// Its job.
     pub job: Option<String>,
+    /// The request id of its first delivery; nothing once it is purged.
+    #[serde(default)]
+    pub request_id: Option<String>,
+    /// The `traceparent` of its first delivery; nothing once it is purged.
+    #[serde(default)]
+    pub traceparent: Option<String>,
     /// Whether its sender is authenticated.
     pub authenticated: bool,
     /// The bytes of its payload; 0 once it is purged.
@@ -79,6 +88,12 @@ pub struct EntrySummary {
     pub due_at: String,
     /// The time at which its state became final.
     pub ended_at: Option<String>,
+    /// The time of the last replay or release.
+    #[serde(default)]
+    pub redelivered_at: Option<String>,
+    /// The entry that superseded it.
+    #[serde(default)]
+    pub superseded_by: Option<i64>,
     /// The number of attempts.
     pub attempts: i64,
     /// The status of the last answer.
@@ -102,9 +117,39 @@ pub struct EntryDetail {
     pub payload: Option<EntryPayload>,
     /// The expectation of its generation.
     pub expectation: Option<ExpectationStatus>,
+    /// Its attempts in order: failures, and a success that was not the first attempt. The first 3 and the last 17 are recorded.
+    #[serde(default)]
+    pub attempt_log: Vec<AttemptRecord>,
     /// Its violation: a field and the documented form, without a value of the body.
     #[serde(default)]
     pub violation: Option<String>,
+}
+
+/// An attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptRecord {
+    /// Its number from 1. Replays do not restart it.
+    pub number: i64,
+    /// The time of its end.
+    pub at: String,
+    /// Its time in milliseconds; nothing if the inbox ended before it did.
+    pub duration_ms: Option<i64>,
+    /// The status of the answer.
+    pub status: Option<i64>,
+    /// The beginning of the answer, or why there is no answer; nothing for an empty answer.
+    pub answer: Option<String>,
+}
+
+impl From<AttemptRow> for AttemptRecord {
+    fn from(attempt: AttemptRow) -> Self {
+        Self {
+            number: attempt.number,
+            at: time(attempt.at),
+            duration_ms: attempt.duration.and_then(|duration| duration.checked_div(1_000)),
+            status: attempt.status,
+            answer: Some(attempt.answer).filter(|answer| !answer.is_empty()),
+        }
+    }
 }
 
 impl Operations {
@@ -130,13 +175,21 @@ impl Operations {
         };
         let expectation = expectation.map(ExpectationStatus::from);
         let entry = EntrySummary::try_from(entry)?;
+        let attempts = self.shared.store.attempts(id).await?;
+        let attempt_log = attempts.into_iter().map(AttemptRecord::from).collect();
         let violation = match (&entry.reason, &payload) {
             (Some(code), Some(payload)) if entry.lane == Lane::Quarantine => {
                 violation::describe(code.as_str(), &payload.headers, &payload.body)
             }
             _ => None,
         };
-        Ok(EntryDetail { entry, payload: payload.map(EntryPayload::from), expectation, violation })
+        Ok(EntryDetail {
+            entry,
+            payload: payload.map(EntryPayload::from),
+            expectation,
+            attempt_log,
+            violation,
+        })
     }
 }
 
@@ -212,9 +265,12 @@ impl TryFrom<EntryRow> for EntrySummary {
             event: entry.event.as_deref().map(event).transpose()?,
             authenticated: entry.authenticated || is_quarantined_by_gate(entry.lane, entry.reason.as_ref()),
             reason: entry.reason.map(|reason| reason.to_string()),
+            detail: entry.detail,
             client: entry.client,
             token_id: entry.token_id,
             job: entry.job,
+            request_id: entry.ids.request_id,
+            traceparent: entry.ids.traceparent,
             size: entry.size,
             route: entry.route,
             supersedes: entry.supersedes.map(|superseded| superseded.to_string()),
@@ -225,6 +281,8 @@ impl TryFrom<EntryRow> for EntrySummary {
             seen_at: time(entry.seen_at),
             due_at: time(entry.due_at),
             ended_at: entry.ended_at.map(time),
+            redelivered_at: entry.redelivered_at.map(time),
+            superseded_by: entry.superseded_by,
             attempts: entry.attempts,
             status: entry.status,
             answer: entry.answer,
@@ -248,7 +306,7 @@ mod tests {
             "due_at": time, "attempts": 0, "digest": "00",
         });
         let entry = serde_json::from_value(entry).unwrap();
-        EntryDetail { entry, payload, expectation: None, violation: None }
+        EntryDetail { entry, payload, expectation: None, attempt_log: Vec::new(), violation: None }
     }
 
     #[track_caller]

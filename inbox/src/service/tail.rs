@@ -144,6 +144,7 @@ fn delivery(entry: &EntryRow, payload: StoredPayload) -> EntryPayload {
         supersedes: entry.supersedes,
         overrides: entry.overrides.clone(),
         event: entry.event.clone(),
+        ids: entry.ids.clone(),
     };
     added.set(&mut headers);
     EntryPayload::with(payload, &headers)

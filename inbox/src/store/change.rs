@@ -167,12 +167,14 @@ const DISCARD: &str =
 
 /// A purge of dead and quarantined entries drops them: no payload is left for a decision.
 const PURGE: &str = "
-UPDATE entry SET size = 0, answer = NULL, client = NULL,
+UPDATE entry SET size = 0, answer = NULL, client = NULL, request_id = NULL, traceparent = NULL,
     ended_at = CASE WHEN state IN ('dead', 'quarantined') THEN $1 ELSE ended_at END,
     state = CASE WHEN state IN ('dead', 'quarantined') THEN 'dropped' ELSE state END
 WHERE id IN ({ids}) RETURNING id, route";
 
 const PURGE_PAYLOADS: &str = "DELETE FROM payload WHERE entry_id IN ({ids})";
+
+const PURGE_ATTEMPTS: &str = "DELETE FROM attempt WHERE entry_id IN ({ids})";
 
 const PAUSE: &str =
     "INSERT INTO pause (hook, event, since) VALUES ($1, $2, $3) ON CONFLICT (hook, event) DO NOTHING";
@@ -211,7 +213,9 @@ macro_rules! changing {
             }
 
             async fn purge(&mut self, ids: &str, now: i64) -> Result<Vec<(i64, Option<String>)>, Error> {
-                query(with(PURGE_PAYLOADS, ids)).persistent(false).execute(&mut *self).await?;
+                for statement in [PURGE_PAYLOADS, PURGE_ATTEMPTS] {
+                    query(with(statement, ids)).persistent(false).execute(&mut *self).await?;
+                }
                 query_as(with(PURGE, ids)).bind(now).persistent(false).fetch_all(self).await
             }
 

@@ -41,3 +41,22 @@ impl Restriction {
         }
     }
 }
+
+/// The value that a search looks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SearchKey {
+    /// A UUID in canonical form.
+    Generation(String),
+    /// Among the newest [`super::read::MAX_SEARCHED`] entries.
+    Job(String),
+    /// Among the newest [`super::read::MAX_SEARCHED`] entries.
+    RequestId(String),
+}
+
+impl SearchKey {
+    pub(super) fn value(&self) -> &str {
+        match self {
+            Self::Generation(value) | Self::Job(value) | Self::RequestId(value) => value,
+        }
+    }
+}

@@ -1,15 +1,17 @@
 //! Operators' reads. Both stores run the same statements.
 
+mod find;
 mod follow;
 
 use super::change::{CANDIDATES, CandidateGroup, list};
 use super::row::{
-    DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, QuarantinedEntry, StoredHead,
+    AttemptRow, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, QuarantinedEntry, StoredHead,
     StoredPayload,
 };
-use super::{Filter, Restriction, expect};
+use super::{Filter, Restriction, SearchKey, expect};
 use crate::entry::{Lane, QuarantineReason};
 use blobgate::event::Kind;
+pub(super) use find::MAX_SEARCHED;
 use follow::{CommitOrder, PayloadRow, PlacedEntry, page};
 pub(crate) use follow::{Cursor, FollowPage};
 use sqlx::postgres::PgConnection;
@@ -17,13 +19,17 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Error, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) const COLUMNS: &str = "id, lane, state, hook, generation, event, reason, client, token_id, job, authenticated, digest, size, route,
-    supersedes, override, redelivery, received_at, seen, seen_at, due_at, attempts, lease_until, status, answer, ended_at";
+/// The most entries that a search finds.
+pub(super) const MAX_FOUND: i64 = 100;
+
+pub(super) const COLUMNS: &str = "id, lane, state, hook, generation, event, reason, detail, client, token_id, job, request_id, traceparent,
+    authenticated, digest, size, route, supersedes, override, redelivery, received_at, seen, seen_at, due_at, attempts, lease_until, status, answer,
+    ended_at, redelivered_at, superseded_by";
 
 const PAYLOAD: &str = "SELECT path, headers, body FROM payload WHERE entry_id = $1";
 
 const QUARANTINED: &str = "
-SELECT e.hook, e.reason, e.client, e.token_id, e.job, p.path, p.headers, p.body, p.reevaluated
+SELECT e.hook, e.reason, e.client, e.token_id, e.job, e.request_id, e.traceparent, p.path, p.headers, p.body, p.reevaluated
 FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = $1 AND e.state = 'quarantined' AND e.lane = 'quarantine'";
 
 /// Adds up the sums of all entries, and the sums of delivered entries by ten minutes.
@@ -98,6 +104,8 @@ pub(super) trait ReadStatements {
     ) -> Result<Vec<EntryRow>, Error>;
     async fn show(&mut self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>, Error>;
     async fn quarantined(&mut self, id: i64) -> Result<Option<QuarantinedEntry>, Error>;
+    async fn attempts(&mut self, id: i64) -> Result<Vec<AttemptRow>, Error>;
+    async fn find(&mut self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<EntryRow>, Error>;
     async fn payloads(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>, Error>;
     async fn entry_groups(&mut self, since: i64) -> Result<Vec<EntryGroup>, Error>;
     async fn count(&mut self, selection: &EntrySelection) -> Result<Vec<CandidateGroup>, Error>;
@@ -154,6 +162,23 @@ macro_rules! reading {
 
             async fn quarantined(&mut self, id: i64) -> Result<Option<QuarantinedEntry>, Error> {
                 query_as(QUARANTINED).bind(id).fetch_optional(self).await
+            }
+
+            async fn attempts(&mut self, id: i64) -> Result<Vec<AttemptRow>, Error> {
+                query_as(find::ATTEMPTS).bind(id).fetch_all(self).await
+            }
+
+            async fn find(&mut self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<EntryRow>, Error> {
+                let ids = query_scalar(find::ids_of(key)).bind(key.value()).bind(hook).bind(MAX_FOUND);
+                let ids: Vec<i64> = match key {
+                    SearchKey::Generation(_) => ids.fetch_all(&mut *self).await?,
+                    SearchKey::Job(_) | SearchKey::RequestId(_) => {
+                        ids.bind(MAX_SEARCHED).fetch_all(&mut *self).await?
+                    }
+                };
+                let sql =
+                    format!("SELECT {COLUMNS} FROM entry WHERE id IN ({}) ORDER BY id DESC", list(&ids));
+                query_as(AssertSqlSafe(sql)).persistent(false).fetch_all(self).await
             }
 
             async fn payloads(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>, Error> {

@@ -3,6 +3,7 @@
 use super::Filter;
 use crate::decide::ArrivalOutcome;
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason, Superseded};
+use crate::request_ids::RequestIds;
 use serde::Serialize;
 use sqlx::FromRow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,10 @@ pub(crate) struct CommittedBatch {
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct ClaimedEntry {
     pub(crate) id: i64,
+    /// For the log.
+    pub(crate) generation: Option<String>,
+    #[sqlx(flatten)]
+    pub(crate) ids: RequestIds,
     pub(crate) event: Option<String>,
     pub(crate) supersedes: Option<Superseded>,
     #[sqlx(rename = "override")]
@@ -40,12 +45,17 @@ pub(crate) struct ClaimedEntry {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct FinishedAttempt {
     pub(crate) id: i64,
+    /// The number of the lease, which is the number of the attempt.
     pub(crate) lease: i64,
     /// Whether the service answered 2xx.
     pub(crate) done: bool,
+    /// Whether it was the entry's first attempt, and nobody replayed or released the entry.
+    pub(crate) is_first: bool,
     pub(crate) status: Option<i64>,
     /// The start of the service's answer, escaped, or the error.
     pub(crate) answer: String,
+    /// The time of the attempt, in microseconds.
+    pub(crate) duration: i64,
     /// The time until the next attempt, in microseconds.
     pub(crate) delay: i64,
     /// The time that counts toward [`super::GIVE_UP_AFTER`], in microseconds.
@@ -56,6 +66,11 @@ pub(crate) struct FinishedAttempt {
 }
 
 impl FinishedAttempt {
+    /// Whether the store records it. An entry that its service accepts at the first attempt costs no row.
+    pub(super) fn is_recorded(&self) -> bool {
+        !(self.done && self.is_first)
+    }
+
     /// The routes on which a service answered 2xx, each once.
     pub(super) fn succeeded_on(finished: &[Self]) -> Vec<&str> {
         let routes: BTreeSet<_> =
@@ -144,10 +159,14 @@ pub(crate) struct EntryRow {
     pub(crate) generation: Option<String>,
     pub(crate) event: Option<String>,
     pub(crate) reason: Option<QuarantineReason>,
+    /// The violated field and the expectation.
+    pub(crate) detail: Option<String>,
     /// The client's address of a quarantined delivery.
     pub(crate) client: Option<String>,
     pub(crate) token_id: Option<String>,
     pub(crate) job: Option<String>,
+    #[sqlx(flatten)]
+    pub(crate) ids: RequestIds,
     pub(crate) authenticated: bool,
     pub(crate) digest: Vec<u8>,
     pub(crate) size: i64,
@@ -165,6 +184,22 @@ pub(crate) struct EntryRow {
     pub(crate) status: Option<i64>,
     pub(crate) answer: Option<String>,
     pub(crate) ended_at: Option<i64>,
+    /// The time of the last replay or release.
+    pub(crate) redelivered_at: Option<i64>,
+    /// The entry that superseded it.
+    pub(crate) superseded_by: Option<i64>,
+}
+
+/// An attempt, as the store records it.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub(crate) struct AttemptRow {
+    pub(crate) number: i64,
+    /// The time of its end.
+    pub(crate) at: i64,
+    /// In microseconds. `None` if the inbox ended before the attempt did.
+    pub(crate) duration: Option<i64>,
+    pub(crate) status: Option<i64>,
+    pub(crate) answer: String,
 }
 
 /// The path, headers and body of a delivery, unchanged.
@@ -191,6 +226,8 @@ pub(crate) struct QuarantinedEntry {
     pub(crate) client: Option<String>,
     pub(crate) token_id: Option<String>,
     pub(crate) job: Option<String>,
+    #[sqlx(flatten)]
+    pub(crate) ids: RequestIds,
     pub(crate) path: Vec<u8>,
     pub(crate) headers: Vec<u8>,
     pub(crate) body: Vec<u8>,

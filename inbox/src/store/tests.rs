@@ -6,7 +6,10 @@ mod scan;
 use super::*;
 use crate::arrival::ArrivalToken;
 use crate::decide::QuarantineRoom;
-use crate::entry::{EntryState, ExpectationState, Fingerprint, Origin, QuarantineReason, Superseded};
+use crate::entry::{
+    EntryState, ExpectationState, Fingerprint, Origin, QuarantineCause, QuarantineReason, Superseded,
+};
+use crate::request_ids::RequestIds;
 use blobgate::policy::Verdict;
 use blobgate_testkit::{Cluster, needs};
 use bytes::Bytes;
@@ -99,7 +102,8 @@ impl DriverStore {
 
     async fn store_with(&mut self, arrivals: &[Arrival], room: QuarantineRoom) -> Vec<ArrivalOutcome> {
         let arrivals: Vec<_> = arrivals.iter().collect();
-        self.driver().store(&arrivals, room).await.unwrap().outcomes
+        let outcomes = self.driver().store(&arrivals, room).await.unwrap().outcomes;
+        outcomes.into_iter().map(without_detail).collect()
     }
 
     async fn claim(&mut self, route: &str) -> Vec<ClaimedEntry> {
@@ -195,8 +199,10 @@ fn finished(entry: &ClaimedEntry, done: bool) -> FinishedAttempt {
         id: entry.id,
         lease: entry.lease,
         done,
+        is_first: entry.lease == 1 && entry.redelivery == 0,
         status: Some(if done { 200 } else { 500 }),
         answer: "as it \\x00 came".to_owned(),
+        duration: 17,
         delay: 0,
         tried: 1_000,
         succeeded_on: None,
@@ -213,9 +219,11 @@ fn arrival(verdict: Verdict, fingerprint: Fingerprint, body: &str) -> Arrival {
         fingerprint: Some(fingerprint),
         origin: Origin::Webhook,
         reason: None,
+        detail: None,
         client: None,
         token: None,
         job: None,
+        ids: RequestIds::default(),
         authenticated: true,
         digest: Sha256::digest(&body).into(),
         path: "/hooks/veo3".to_owned(),
@@ -251,8 +259,18 @@ fn waits(route: &str) -> ArrivalOutcome {
     ArrivalOutcome::Waits(route.to_owned())
 }
 
+fn without_detail(outcome: ArrivalOutcome) -> ArrivalOutcome {
+    match outcome {
+        ArrivalOutcome::Quarantined(cause) => {
+            ArrivalOutcome::Quarantined(QuarantineCause { detail: None, ..cause })
+        }
+        other => other,
+    }
+}
+
 fn in_quarantine(reason: &str) -> ArrivalOutcome {
-    ArrivalOutcome::Quarantined(QuarantineReason::parse(reason))
+    let detail = None;
+    ArrivalOutcome::Quarantined(QuarantineCause { reason: QuarantineReason::parse(reason), detail })
 }
 
 /// Defines a test that runs on each store.

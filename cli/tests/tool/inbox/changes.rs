@@ -226,7 +226,7 @@ async fn refuses_to_release_an_entry_without_an_event(place: TestStore) {
     };
     let no_generation = inbox.stored(&no_generation).await.to_string();
     let event = format!(
-        "1 entry not released: field `video_url` is missing, expected a URL that begins with https://; it claims no event: \
+        "1 entry not released: video_url: is missing, expected an https URL; it claims no event: \
          name it with `blobgate inbox release ID --as completed`, or failed or timeout ({no_event})\n"
     );
     assert_eq!(inbox.refused(&["release", &no_event], 1), event);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::deliver::AttemptOutcome;
+use crate::request_ids::RequestIds;
 use crate::store::Pause;
 use axum::http::StatusCode;
 use std::num::NonZeroU32;
@@ -90,6 +91,8 @@ impl TestRoute {
 fn entry(id: i64, attempts: i64, beside_success: bool) -> ClaimedEntry {
     ClaimedEntry {
         id,
+        generation: None,
+        ids: RequestIds::default(),
         event: None,
         supersedes: None,
         overrides: None,

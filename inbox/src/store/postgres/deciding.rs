@@ -123,11 +123,12 @@ impl ArrivalStatements for PostgresTransaction<'_> {
 
     async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error> {
         const INSERT: &str = "
-            INSERT INTO entry (id, lane, state, hook, generation, event, reason, client, token_id, job, authenticated, digest, size, route,
-                supersedes, seen, received_at, seen_at, due_at)
+            INSERT INTO entry (id, lane, state, hook, generation, event, reason, detail, client, token_id, job, request_id,
+                traceparent, authenticated, digest, size, route, supersedes, seen, received_at, seen_at, due_at)
             SELECT k.*, now.at, now.at, now.at
             FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
-                $10::text[], $11::boolean[], $12::bytea[], $13::bigint[], $14::text[], $15::text[], $16::bigint[]) AS k,
+                $10::text[], $11::text[], $12::text[], $13::text[], $14::boolean[], $15::bytea[], $16::bigint[], $17::text[], $18::text[],
+                $19::bigint[]) AS k,
                 (SELECT inbox_now() AS at) AS now";
         const INSERT_PAYLOAD: &str = "
             INSERT INTO payload (entry_id, path, headers, body) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bytea[])";
@@ -143,10 +144,13 @@ impl ArrivalStatements for PostgresTransaction<'_> {
             .bind(column!(|entry| entry.arrival.hook.as_str()))
             .bind(column!(|entry| entry.arrival.generation.as_deref()))
             .bind(column!(|entry| entry.arrival.event().map(|event| event.name())))
-            .bind(column!(|entry| entry.reason.as_ref().map(|reason| reason.as_str())))
+            .bind(column!(|entry| entry.cause.as_ref().map(|cause| cause.reason.as_str())))
+            .bind(column!(|entry| entry.cause.as_ref().and_then(|cause| cause.detail.as_deref())))
             .bind(column!(|entry| entry.arrival.client.map(|client| client.to_string())))
             .bind(column!(|entry| entry.arrival.token.as_ref().map(|token| token.id.as_str())))
             .bind(column!(|entry| entry.arrival.job.as_deref()))
+            .bind(column!(|entry| entry.arrival.ids.request_id.as_deref()))
+            .bind(column!(|entry| entry.arrival.ids.traceparent.as_deref()))
             .bind(column!(|entry| entry.arrival.authenticated))
             .bind(column!(|entry| entry.arrival.digest.as_slice()))
             .bind(column!(|entry| entry.arrival.size()))

@@ -39,7 +39,7 @@ impl DeliveryStore for Postgres {
 
     async fn claim(&self, route: &str, request: ClaimRequest, lease: i64) -> Result<ClaimedBatch> {
         const READ_CLAIMED: &str = "
-            SELECT e.id, e.event, e.supersedes, e.override, e.redelivery, e.attempts, e.lease,
+            SELECT e.id, e.generation, e.request_id, e.traceparent, e.event, e.supersedes, e.override, e.redelivery, e.attempts, e.lease,
                 coalesce((SELECT s.at > e.tried_at FROM route_success s WHERE s.route = e.route), false) AS beside_success,
                 p.path, p.headers, p.body
             FROM entry e JOIN payload p ON p.entry_id = e.id WHERE e.id = ANY($1) ORDER BY e.behind, e.due_at, e.id";
@@ -89,6 +89,22 @@ impl DeliveryStore for Postgres {
             UPDATE entry e SET state = 'delivered', ended_at = inbox_now(), status = k.status, answer = k.answer, lease_until = NULL
             FROM json_to_recordset($1::json) AS k (id bigint, done boolean, status bigint, answer text)
             WHERE e.id = k.id AND k.done AND e.state IN ('waiting', 'in_flight', 'dead', 'superseded')";
+        /// The same, for attempts that were not the first. Of each entry the first 3 and the last 17 attempts stay.
+        const FINISH_DONE_AGAIN: &str = "
+            WITH ended AS (
+                UPDATE entry e SET state = 'delivered', ended_at = inbox_now(), status = k.status, answer = k.answer, lease_until = NULL
+                FROM json_to_recordset($1::json)
+                    AS k (id bigint, lease bigint, done boolean, is_first boolean, status bigint, answer text, duration bigint)
+                WHERE e.id = k.id AND k.done AND e.state IN ('waiting', 'in_flight', 'dead', 'superseded')
+                RETURNING e.id, e.size, k.lease, k.is_first, k.duration, k.status, k.answer
+            ), recorded AS (
+                INSERT INTO attempt (entry_id, number, at, duration, status, answer)
+                SELECT id, lease, inbox_now(), duration, status, answer FROM ended WHERE NOT is_first AND size > 0
+                ON CONFLICT (entry_id, number) DO UPDATE SET at = excluded.at, duration = excluded.duration, status = excluded.status,
+                    answer = excluded.answer
+            )
+            DELETE FROM attempt a USING ended
+            WHERE a.entry_id = ended.id AND a.number > 3 AND a.number <= ended.lease - 17";
         /// A failure counts only from the inbox with the lease. Returns the dead entries.
         const FINISH_FAILED: &str = "
             WITH failed AS (
@@ -99,9 +115,16 @@ impl DeliveryStore for Postgres {
                     tried = e.tried + k.tried, due_at = inbox_now() + k.delay, status = k.status, answer = k.answer, lease_until = NULL,
                     tried_at = inbox_now()
                 FROM json_to_recordset($1::json)
-                    AS k (id bigint, lease bigint, done boolean, status bigint, answer text, delay bigint, tried bigint)
+                    AS k (id bigint, lease bigint, done boolean, status bigint, answer text, duration bigint, delay bigint, tried bigint)
                 WHERE e.id = k.id AND NOT k.done AND e.state = 'in_flight' AND e.lease = k.lease
-                RETURNING e.id, e.state
+                RETURNING e.id, e.state, e.size, e.lease, k.duration, e.status, e.answer
+            ), recorded AS (
+                INSERT INTO attempt (entry_id, number, at, duration, status, answer)
+                SELECT id, lease, inbox_now(), duration, status, answer FROM failed WHERE size > 0
+                ON CONFLICT (entry_id, number) DO NOTHING
+            ), trimmed AS (
+                DELETE FROM attempt a USING failed
+                WHERE a.entry_id = failed.id AND a.number > 3 AND a.number <= failed.lease - 17
             )
             SELECT id FROM failed WHERE state = 'dead'";
         /// Locks in order, after all other rows. After a step back of the clock, the newest time is not the highest.
@@ -111,13 +134,17 @@ impl DeliveryStore for Postgres {
         let ids: Vec<i64> = finished.iter().map(|finished| finished.id).collect();
         let (any_done, any_failed) =
             (finished.iter().any(|finished| finished.done), finished.iter().any(|finished| !finished.done));
+        let any_again = finished.iter().any(|finished| finished.done && finished.is_recorded());
         let succeeded = FinishedAttempt::succeeded_on(finished);
         let json =
             serde_json::to_string(finished).map_err(|error| StoreError::RejectedRow(error.to_string()))?;
         transaction!(self, |connection| {
             lock_generations_of(connection, &ids).await?;
             if any_done {
-                query(FINISH_DONE).bind(&json).execute(&mut *connection).await?;
+                query(if any_again { FINISH_DONE_AGAIN } else { FINISH_DONE })
+                    .bind(&json)
+                    .execute(&mut *connection)
+                    .await?;
             }
             let dead = if any_failed {
                 query_scalar(FINISH_FAILED)

@@ -2,7 +2,7 @@
 
 use super::deliveries::{RELEASE_GENERATIONS, lock_generations_of};
 use super::{NOW, Postgres};
-use crate::store::{MAX_DELAY, Result};
+use crate::store::{MAX_DELAY, NO_RESULT, Result};
 use sqlx::{query, query_as, query_scalar};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -45,11 +45,21 @@ impl Postgres {
         const LEASES_OF_OTHERS: &str = "
             SELECT id, lease, lease_until FROM entry WHERE state = 'in_flight' AND lease_until IS NOT NULL AND id <> ALL($1)
             ORDER BY lease_until, id LIMIT 10000";
+        /// Also records the attempts.
         const RELEASE_EXPIRED: &str = "
-            UPDATE entry e SET state = CASE WHEN e.retired THEN 'superseded' ELSE 'waiting' END,
-                ended_at = CASE WHEN e.retired THEN inbox_now() END, due_at = inbox_now(), lease_until = NULL
-            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (id, lease, lease_until)
-            WHERE e.id = k.id AND e.state = 'in_flight' AND e.lease = k.lease AND e.lease_until = k.lease_until";
+            WITH released AS (
+                UPDATE entry e SET state = CASE WHEN e.retired THEN 'superseded' ELSE 'waiting' END,
+                    ended_at = CASE WHEN e.retired THEN inbox_now() END, due_at = inbox_now(), lease_until = NULL
+                FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS k (id, lease, lease_until)
+                WHERE e.id = k.id AND e.state = 'in_flight' AND e.lease = k.lease AND e.lease_until = k.lease_until
+                RETURNING e.id, e.lease, e.size
+            ), recorded AS (
+                INSERT INTO attempt (entry_id, number, at, answer)
+                SELECT id, lease, inbox_now(), $4 FROM released WHERE size > 0
+                ON CONFLICT (entry_id, number) DO NOTHING
+            )
+            DELETE FROM attempt a USING released
+            WHERE a.entry_id = released.id AND a.number > 3 AND a.number <= released.lease - 17";
         let rows: Vec<(i64, i64, i64)> = transaction!(self, |connection| {
             query_as(LEASES_OF_OTHERS).bind(held).fetch_all(&mut *connection).await?
         })?;
@@ -72,7 +82,8 @@ impl Postgres {
         let (numbers, untils): (Vec<i64>, Vec<i64>) = leases.into_iter().unzip();
         transaction!(self, |connection| {
             lock_generations_of(connection, &ids).await?;
-            query(RELEASE_EXPIRED).bind(&ids).bind(&numbers).bind(&untils).execute(&mut *connection).await?;
+            let released = query(RELEASE_EXPIRED).bind(&ids).bind(&numbers).bind(&untils).bind(NO_RESULT);
+            released.execute(&mut *connection).await?;
             query(RELEASE_GENERATIONS).bind(&ids).execute(&mut *connection).await?;
         })?;
         Ok(ids.len())

@@ -3,8 +3,9 @@
 use super::{NOW, Postgres};
 use crate::store::read::ReadStatements;
 use crate::store::{
-    CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, Filter,
-    FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, StoredHead, StoredPayload,
+    AttemptRow, CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation,
+    Filter, FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, SearchKey, StoredHead,
+    StoredPayload,
 };
 use async_trait::async_trait;
 use sqlx::query_scalar;
@@ -26,6 +27,14 @@ impl ReadStore for Postgres {
 
     async fn quarantined(&self, id: i64) -> Result<Option<QuarantinedEntry>> {
         reading!(self, |connection| connection.quarantined(id).await?)
+    }
+
+    async fn attempts(&self, id: i64) -> Result<Vec<AttemptRow>> {
+        reading!(self, |connection| connection.attempts(id).await?)
+    }
+
+    async fn find(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<EntryRow>> {
+        reading!(self, |connection| connection.find(key, hook).await?)
     }
 
     async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>> {

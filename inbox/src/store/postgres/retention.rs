@@ -9,15 +9,18 @@ use sqlx::{query, query_as, query_scalar};
 #[async_trait]
 impl RetentionStore for Postgres {
     async fn purge_bodies(&self, age: i64, limit: i64) -> Result<(i64, i64)> {
+        /// The array has the planner use the primary key of `attempt`: most entries have no attempts there.
         const PURGE_BODIES: &str = "
             WITH old AS (
                 SELECT id, size FROM entry
                 WHERE size > 0 AND state IN ('delivered', 'superseded', 'dropped') AND ended_at <= inbox_now() - $1
                 ORDER BY ended_at LIMIT $2 FOR UPDATE SKIP LOCKED
             ), emptied AS (
-                UPDATE entry e SET size = 0, answer = NULL, client = NULL FROM old WHERE e.id = old.id
+                UPDATE entry e SET size = 0, answer = NULL, client = NULL, request_id = NULL, traceparent = NULL FROM old WHERE e.id = old.id
             ), gone AS (
                 DELETE FROM payload p USING old WHERE p.entry_id = old.id
+            ), gone_attempts AS (
+                DELETE FROM attempt WHERE entry_id = ANY (ARRAY(SELECT id FROM old))
             )
             SELECT count(*), coalesce(sum(size), 0)::bigint FROM old";
         transaction!(self, |connection| {

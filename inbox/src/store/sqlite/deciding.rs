@@ -135,8 +135,8 @@ impl ArrivalStatements for SqliteTransaction<'_> {
 
     async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error> {
         const INSERT: &str = "
-            INSERT INTO entry (id, lane, state, hook, generation, event, reason, client, token_id, job, authenticated, digest, size, route,
-                supersedes, seen, received_at, seen_at, due_at) ";
+            INSERT INTO entry (id, lane, state, hook, generation, event, reason, detail, client, token_id, job, request_id,
+                traceparent, authenticated, digest, size, route, supersedes, seen, received_at, seen_at, due_at) ";
         const INSERT_PAYLOAD: &str = "INSERT INTO payload (entry_id, path, headers, body) ";
         let now = self.sqlite.clock.now();
         let is_cached = entries.len() <= MAX_CACHED_ROWS;
@@ -149,10 +149,13 @@ impl ArrivalStatements for SqliteTransaction<'_> {
                 .push_bind(&arrival.hook)
                 .push_bind(&arrival.generation)
                 .push_bind(arrival.event().map(|event| event.name()))
-                .push_bind(entry.reason.as_ref().map(|reason| reason.as_str()))
+                .push_bind(entry.cause.as_ref().map(|cause| cause.reason.as_str()))
+                .push_bind(entry.cause.as_ref().and_then(|cause| cause.detail.as_deref()))
                 .push_bind(arrival.client.map(|client| client.to_string()))
                 .push_bind(arrival.token.as_ref().map(|token| &token.id))
                 .push_bind(&arrival.job)
+                .push_bind(&arrival.ids.request_id)
+                .push_bind(&arrival.ids.traceparent)
                 .push_bind(arrival.authenticated)
                 .push_bind(arrival.digest.as_slice())
                 .push_bind(arrival.size())

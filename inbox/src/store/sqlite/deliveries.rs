@@ -4,8 +4,8 @@ use super::{Sqlite, json};
 use crate::entry::EntryState;
 use crate::store::read::ACTIVE_PAUSES;
 use crate::store::{
-    AttemptClass, ClaimRequest, ClaimedBatch, DeliveryStore, FinishedAttempt, MIN_ATTEMPTS, Pause, Pick,
-    Result,
+    AttemptClass, ClaimRequest, ClaimedBatch, DeliveryStore, FinishedAttempt, MIN_ATTEMPTS, NO_RESULT, Pause,
+    Pick, Result,
 };
 use async_trait::async_trait;
 use sqlx::{query, query_as, query_scalar};
@@ -14,6 +14,11 @@ const RELEASE_GENERATIONS: &str = "
 UPDATE generation SET busy = NULL FROM entry e
 WHERE e.id IN (SELECT value FROM json_each(?1)) AND generation.hook = e.hook
     AND generation.generation = e.generation AND generation.busy = e.id AND e.state <> 'in_flight'";
+
+/// Of each entry the first 3 and the last 17 attempts stay.
+pub(super) const TRIM_ATTEMPTS: &str = "
+DELETE FROM attempt WHERE entry_id IN (SELECT value FROM json_each(?1)) AND number > 3
+    AND number <= (SELECT e.lease FROM entry e WHERE e.id = attempt.entry_id) - 17";
 
 #[async_trait]
 impl DeliveryStore for Sqlite {
@@ -49,7 +54,7 @@ impl DeliveryStore for Sqlite {
             WHERE id IN (SELECT value FROM json_each(?1)) AND (lane = 'observed' OR EXISTS (
                 SELECT 1 FROM generation g WHERE g.hook = entry.hook AND g.generation = entry.generation AND g.busy = entry.id))";
         const READ_CLAIMED: &str = "
-            SELECT e.id, e.event, e.supersedes, e.override, e.redelivery, e.attempts, e.lease,
+            SELECT e.id, e.generation, e.request_id, e.traceparent, e.event, e.supersedes, e.override, e.redelivery, e.attempts, e.lease,
                 coalesce((SELECT s.at > e.tried_at FROM route_success s WHERE s.route = e.route), false) AS beside_success,
                 p.path, p.headers, p.body
             FROM entry e JOIN payload p ON p.entry_id = e.id
@@ -98,6 +103,15 @@ impl DeliveryStore for Sqlite {
     }
 
     async fn finish(&self, finished: &[FinishedAttempt], give_up_after: i64) -> Result<Vec<i64>> {
+        /// Takes the same rows as the two statements after it.
+        const RECORD: &str = "
+            INSERT INTO attempt (entry_id, number, at, duration, status, answer)
+            SELECT e.id, k.v ->> 'lease', ?2, k.v ->> 'duration', k.v ->> 'status', k.v ->> 'answer'
+            FROM (SELECT value AS v FROM json_each(?1)) AS k JOIN entry e ON e.id = k.v ->> 'id'
+            WHERE e.size > 0 AND CASE WHEN k.v ->> 'done' THEN e.state IN ('waiting', 'in_flight', 'dead', 'superseded')
+                ELSE e.state = 'in_flight' AND e.lease = k.v ->> 'lease' END
+            ON CONFLICT (entry_id, number) DO UPDATE SET at = excluded.at, duration = excluded.duration, status = excluded.status,
+                answer = excluded.answer";
         /// A 2xx ends the event.
         const FINISH_DONE: &str = "
             UPDATE entry SET state = 'delivered', ended_at = ?2, status = k.v ->> 'status', answer = k.v ->> 'answer', lease_until = NULL
@@ -119,8 +133,13 @@ impl DeliveryStore for Sqlite {
             ON CONFLICT (route) DO UPDATE SET at = excluded.at";
         let ids = json(&finished.iter().map(|finished| finished.id).collect::<Vec<_>>())?;
         let succeeded = json(&FinishedAttempt::succeeded_on(finished))?;
-        let (now, json) = (self.clock.now(), json(finished)?);
+        let recorded: Vec<_> = finished.iter().filter(|finished| finished.is_recorded()).collect();
+        let (now, recorded, json) = (self.clock.now(), json(&recorded)?, json(finished)?);
         transaction!(self, |connection| {
+            if recorded != "[]" {
+                query(RECORD).bind(&recorded).bind(now).execute(&mut *connection).await?;
+                query(TRIM_ATTEMPTS).bind(&ids).execute(&mut *connection).await?;
+            }
             query(FINISH_DONE).bind(&json).bind(now).execute(&mut *connection).await?;
             let failed: Vec<(i64, EntryState)> = query_as(FINISH_FAILED)
                 .bind(&json)
@@ -145,12 +164,19 @@ impl DeliveryStore for Sqlite {
             UPDATE entry SET state = CASE WHEN retired THEN 'superseded' ELSE 'waiting' END,
                 ended_at = CASE WHEN retired THEN ?2 END, due_at = ?2, lease_until = NULL
             WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'in_flight' AND lease_until < ?2";
+        const RECORD_EXPIRED: &str = "
+            INSERT INTO attempt (entry_id, number, at, answer) SELECT id, lease, ?2, ?3 FROM entry
+            WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'in_flight' AND lease_until < ?2
+            ON CONFLICT (entry_id, number) DO NOTHING";
         let (now, held) = (self.clock.now(), json(held)?);
         let ids: Vec<i64> =
             query_scalar(EXPIRED).bind(&held).bind(now).fetch_all(&self.delivery_reads).await?;
         if !ids.is_empty() {
             let ids = json(&ids)?;
             transaction!(self, |connection| {
+                let recorded = query(RECORD_EXPIRED).bind(&ids).bind(now).bind(NO_RESULT);
+                recorded.execute(&mut *connection).await?;
+                query(TRIM_ATTEMPTS).bind(&ids).execute(&mut *connection).await?;
                 query(RELEASE_EXPIRED).bind(&ids).bind(now).execute(&mut *connection).await?;
                 query(RELEASE_GENERATIONS).bind(&ids).execute(&mut *connection).await?;
             })?;

@@ -2,12 +2,13 @@
 
 use super::super::SettingsError;
 use super::super::version::{self, OLDEST_PROGRAM, Tables, VERSION};
-use super::super::{MAX_DELAY, OpenError};
+use super::super::{MAX_DELAY, NO_RESULT, OpenError};
 use super::clock::Clock;
+use super::deliveries::TRIM_ATTEMPTS;
 use super::files::{StoreFiles, allocate_index, check_room, open_index};
 use super::lock::{FileLock, check_writable, is_locked, lock, log_of, no_file};
 use super::rescued::rescued_beside;
-use super::{BUSY_TIMEOUT, EMPTY_LOG, MIGRATOR, Sqlite};
+use super::{BUSY_TIMEOUT, EMPTY_LOG, MIGRATOR, Sqlite, json};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions, Error, query, query_scalar};
 use std::path::{Path, PathBuf};
@@ -109,6 +110,10 @@ async fn take_over(writer: &mut SqliteConnection, now: i64) -> Result<(), Error>
         UPDATE entry SET state = CASE WHEN retired THEN 'superseded' ELSE 'waiting' END, lease_until = NULL,
             ended_at = CASE WHEN retired THEN ?1 END
         WHERE state = 'in_flight'";
+    const IN_FLIGHT: &str = "SELECT id FROM entry WHERE state = 'in_flight' AND lease_until IS NOT NULL";
+    const RECORD_VOID: &str = "
+        INSERT INTO attempt (entry_id, number, at, answer) SELECT id, lease, ?2, ?3 FROM entry
+        WHERE id IN (SELECT value FROM json_each(?1)) ON CONFLICT (entry_id, number) DO NOTHING";
     /// Uses the index on `busy`: a start must not read every generation.
     const VOID_HOLDS: &str = "UPDATE generation SET busy = NULL WHERE busy IS NOT NULL";
     /// After n attempts an entry is due within 2^n seconds and within the longest delay. Goes route by route, and reads only
@@ -124,6 +129,10 @@ async fn take_over(writer: &mut SqliteConnection, now: i64) -> Result<(), Error>
             SELECT e.id FROM routes CROSS JOIN (SELECT 0 AS behind UNION ALL SELECT 1) AS k CROSS JOIN entry e
             WHERE e.state = 'waiting' AND e.route = routes.route AND e.behind = k.behind AND e.due_at > ?1 + min(?2, 1000000)
                 AND e.due_at > ?1 + min(?2, 1000000 << min(e.attempts, 12)))";
+    let in_flight: Vec<i64> = query_scalar(IN_FLIGHT).fetch_all(&mut *writer).await?;
+    let in_flight = json(&in_flight)?;
+    query(RECORD_VOID).bind(&in_flight).bind(now).bind(NO_RESULT).execute(&mut *writer).await?;
+    query(TRIM_ATTEMPTS).bind(&in_flight).execute(&mut *writer).await?;
     query(VOID_LEASES).bind(now).execute(&mut *writer).await?;
     query(VOID_HOLDS).execute(&mut *writer).await?;
     query(DUE_IN_TIME).bind(now).bind(MAX_DELAY).execute(writer).await.map(|_| ())

@@ -3,8 +3,9 @@
 use super::Sqlite;
 use crate::store::read::ReadStatements;
 use crate::store::{
-    CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, Filter,
-    FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, StoredHead, StoredPayload,
+    AttemptRow, CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation,
+    Filter, FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, SearchKey, StoredHead,
+    StoredPayload,
 };
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,14 @@ impl ReadStore for Sqlite {
 
     async fn quarantined(&self, id: i64) -> Result<Option<QuarantinedEntry>> {
         Ok(self.reads.acquire().await?.quarantined(id).await?)
+    }
+
+    async fn attempts(&self, id: i64) -> Result<Vec<AttemptRow>> {
+        Ok(self.reads.acquire().await?.attempts(id).await?)
+    }
+
+    async fn find(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<EntryRow>> {
+        Ok(self.reads.acquire().await?.find(key, hook).await?)
     }
 
     async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>> {

@@ -17,17 +17,20 @@ impl RetentionStore for Sqlite {
         const OLD_BODIES: &str = "
             SELECT id, size FROM entry
             WHERE size > 0 AND state IN ('delivered', 'superseded', 'dropped') AND ended_at <= ?1 ORDER BY ended_at LIMIT ?2";
-        const EMPTY: &str = "UPDATE entry SET size = 0, answer = NULL, client = NULL WHERE id IN (SELECT value FROM json_each(?1))";
+        const EMPTY: &str = "UPDATE entry SET size = 0, answer = NULL, client = NULL, request_id = NULL, traceparent = NULL WHERE id IN (SELECT value FROM json_each(?1))";
         const DELETE_PAYLOADS: &str =
             "DELETE FROM payload WHERE entry_id IN (SELECT value FROM json_each(?1))";
+        const DELETE_ATTEMPTS: &str =
+            "DELETE FROM attempt WHERE entry_id IN (SELECT value FROM json_each(?1))";
         let before = self.clock.now().saturating_sub(age);
         transaction!(self, |connection| {
             let old: Vec<(i64, i64)> =
                 query_as(OLD_BODIES).bind(before).bind(limit).fetch_all(&mut *connection).await?;
             let (ids, sizes): (Vec<i64>, Vec<i64>) = old.into_iter().unzip();
             let json = json(&ids)?;
-            query(EMPTY).bind(&json).execute(&mut *connection).await?;
-            query(DELETE_PAYLOADS).bind(&json).execute(&mut *connection).await?;
+            for statement in [EMPTY, DELETE_PAYLOADS, DELETE_ATTEMPTS] {
+                query(statement).bind(&json).execute(&mut *connection).await?;
+            }
             (i64::try_from(ids.len()).unwrap_or(i64::MAX), sizes.into_iter().fold(0, i64::saturating_add))
         })
     }

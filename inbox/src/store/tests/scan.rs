@@ -9,13 +9,15 @@ use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
 /// The tables that grow with the events.
-const LARGE: [&str; 5] = ["entry", "generation", "token", "payload", "expectation"];
+const LARGE: [&str; 6] = ["entry", "generation", "token", "payload", "attempt", "expectation"];
 /// Small indexes, which a statement may scan.
 const SMALL_INDEXES: [&str; 3] = ["entry_in_flight", "generation_busy", "entry_unanswered"];
 /// SQLite's plans that scan in order and stop at a limit, without a filter.
 const LIMITED: [(&str, &str); 1] = [("list", "SCAN entry")];
 /// Statements that may scan, with the reason.
-const ALLOWED: [(&str, &str); 6] = [
+const ALLOWED: [(&str, &str); 8] = [
+    ("BY_JOB", "an operator's search among the newest entries"),
+    ("BY_REQUEST_ID", "an operator's search among the newest entries"),
     ("COLUMNS", "a part of statements"),
     ("NEWEST_HEAD", "stops at the newest entry of the hook"),
     ("CANDIDATES", "counts the entries of an operator's filter"),
@@ -56,6 +58,7 @@ fn of_both() -> Vec<(String, String)> {
     let mut all = Vec::new();
     for source in [
         include_str!("../read.rs"),
+        include_str!("../read/find.rs"),
         include_str!("../read/follow.rs"),
         include_str!("../change.rs"),
         include_str!("../expect/sql.rs"),
@@ -150,6 +153,11 @@ fn reads_all(step: &str) -> bool {
         "json_each",
         "k",
         "routes",
+        "accepted",
+        "quarantined",
+        "observed",
+        "h",
+        "found",
         "CONSTANT",
         "old",
         "pause",
@@ -210,9 +218,13 @@ SELECT n, CASE state WHEN 'quarantined' THEN 'quarantine' ELSE 'deliver' END, st
     CASE WHEN state NOT IN ('waiting', 'in_flight', 'quarantined') THEN n END
 FROM (SELECT n, CASE n % 20 WHEN 0 THEN CASE n % 100 WHEN 0 THEN 'in_flight' ELSE 'waiting' END WHEN 1 THEN 'quarantined' WHEN 2 THEN 'dead'
     ELSE 'delivered' END AS state FROM generate_series(1, 20000) AS n) AS k;
+INSERT INTO entry (id, lane, state, hook, generation, event, authenticated, digest, size, route, seen, received_at, seen_at, due_at, ended_at)
+SELECT n, 'observed', 'delivered', 'watched', 'g' || n, 'completed', false, sha256(n::text::bytea), 1000, 'watched/observed/completed', 1, n, n, n, n
+FROM generate_series(20001, 30000) AS n;
 INSERT INTO payload SELECT id, '', '', '' FROM entry;
+INSERT INTO attempt SELECT id, n, id, 1000, 500, 'no' FROM entry, generate_series(1, 3) AS n WHERE id % 10 = 0;
 INSERT INTO generation (hook, generation, token_id, completed_id, seen_at) SELECT hook, generation, token_id, id, id FROM entry;
-INSERT INTO token SELECT hook, token_id, generation, id FROM entry;
+INSERT INTO token SELECT hook, token_id, generation, id FROM entry WHERE token_id IS NOT NULL;
 INSERT INTO expectation (hook, generation, job, state, expected_at, ask_at, asked_at)
 SELECT hook, generation, 'j', CASE WHEN id % 30 = 0 THEN 'expected' ELSE 'arrived' END, id, id, id FROM entry;
 ANALYZE";
