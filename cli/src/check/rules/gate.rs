@@ -1,6 +1,9 @@
 //! The gate's configuration, as far as it concerns Envoy's. The loader of the gate checks the rest.
 
 use super::super::cursor::{Cursor, Spot};
+use super::super::gate::is_gate;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use blobgate::contract::Verdict;
 use serde_json::Value;
 use std::time::Duration;
@@ -67,16 +70,17 @@ impl<'y> GateView<'y> {
     pub(super) fn of_filter(plugin: Cursor<'y>) -> Option<Self> {
         let settings = plugin.get("configuration").and_then(|any| {
             let at = any.get("value")?;
+            let is_bytes = any.text_at(&["@type"]).is_some_and(|kind| kind.ends_with(".BytesValue"));
             let value = match at.text() {
+                Some(text) if is_bytes => serde_json::from_slice(&STANDARD.decode(text).ok()?).ok()?,
                 Some(text) => serde_json::from_str(text).ok()?,
                 None => at.node().to_json(),
             };
             value.get("hooks").is_some().then_some(Settings { value, at })
         });
         let Some(settings) = settings else {
-            let file = plugin.text_at(&["vm_config", "code", "local", "filename"]).unwrap_or_default();
-            let is_gate = file.ends_with("blobgate.wasm");
-            return is_gate.then_some(Self { plugin, hooks: Vec::new(), environment: None, confirm: None });
+            let none = |plugin| Self { plugin, hooks: Vec::new(), environment: None, confirm: None };
+            return is_gate(&plugin).then(|| none(plugin));
         };
         let hooks = settings.value.get("hooks").and_then(Value::as_array).into_iter().flatten().enumerate();
         let hooks = hooks.filter_map(|(index, hook)| settings.hook(index, hook)).collect();

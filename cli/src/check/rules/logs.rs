@@ -77,6 +77,14 @@ fn check_tracing(tracing: &Cursor<'_>, has_token: bool, reporter: &mut Reporter)
         true => reporter.error(&TRACED_PATH, at, format!("{wrong}, and so callback tokens"), remedy),
         false => reporter.warn(&TRACED_PATH, at, wrong, remedy),
     };
+    let early = manager.get("early_header_mutation_extensions");
+    let mut changed = Vec::new();
+    early.iter().for_each(|mutations| mutations.texts(&mut changed));
+    if is_whole && !changed.iter().any(|(text, _)| *text == header::TRACEPARENT) {
+        let wrong = "takes the client's traceparent: any client's flag makes Envoy trace its requests";
+        let remedy = "replace it, as the early_header_mutation_extensions of envoy.yaml do";
+        reporter.warn(&CLIENT_TRACING, tracing.spot(), wrong, remedy);
+    }
     let replaces_url = |tag: &Cursor<'_>| tag.text_at(&["tag"]) == Some("http.url");
     if !tracing.list("custom_tags").iter().any(replaces_url) {
         let remedy = "add `custom_tags: [{tag: http.url, literal: {value: \"-\"}}]`";
