@@ -42,6 +42,7 @@ fn pins_header_names() {
         ("ERROR_RETRYABLE", "blobgate-error-retryable"),
         ("IDEMPOTENCY_KEY", "idempotency-key"),
         ("REQUEST_ID", "x-request-id"),
+        ("CLIENT_REQUEST_ID", "x-blobgate-request-id"),
         ("TRACEPARENT", "traceparent"),
         ("WEBHOOK_PREFIX", "webhook-"),
         ("WEBHOOK_ID", "webhook-id"),

@@ -49,6 +49,8 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// The request's id at the edge. The gate forwards it, the inbox stores it with the entry, and each attempt has it again.
 pub const REQUEST_ID: &str = "x-request-id";
+/// The client's safe request id, from Envoy's early mutation to its router.
+pub const CLIENT_REQUEST_ID: &str = "x-blobgate-request-id";
 /// The trace of the request, in the form of [W3C Trace Context](https://www.w3.org/TR/trace-context/). The inbox stores it with the
 /// entry, and each attempt has it again.
 pub const TRACEPARENT: &str = "traceparent";

@@ -166,8 +166,7 @@ impl Gate {
             line.id.map_or_else(|| "-".to_owned(), GenerationId::text),
             self.config.environment,
         );
-        let id = host.request_header(header::REQUEST_ID).unwrap_or_default();
-        if let Some(id) = std::str::from_utf8(&id).ok().filter(|id| is_request_id(id)) {
+        if let Some(id) = request_id(host) {
             let _ = write!(text, " request_id={id}");
         }
         match line.cause {
@@ -266,6 +265,15 @@ impl Bucket {
         self.omitted = self.omitted.saturating_add(count);
         may
     }
+}
+
+/// The request's id, if it has a safe form. While Envoy's router has not run, the client's own is in a header of its own.
+fn request_id(host: &mut impl Host) -> Option<String> {
+    let mut safe = |name| {
+        let id = String::from_utf8(host.request_header(name)?).ok()?;
+        is_request_id(&id).then_some(id)
+    };
+    safe(header::CLIENT_REQUEST_ID).or_else(|| safe(header::REQUEST_ID))
 }
 
 /// The first bytes of Envoy's text, without bytes that could end the field or the line.

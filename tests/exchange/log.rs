@@ -222,6 +222,13 @@ fn logs_a_safe_request_id_alone() {
         };
         assert!(host.log[0].contains(&shown), "{id:?}: {:?}", host.log);
     }
+    for (client, expected) in [("safe", "safe"), ("not safe", "of-envoy"), ("", "of-envoy")] {
+        let mut host = unauthenticated("{");
+        host.request.push((header::CLIENT_REQUEST_ID.to_owned(), client.as_bytes().to_vec()));
+        host.request.push((header::REQUEST_ID.to_owned(), b"of-envoy".to_vec()));
+        send(&gate(json!({})), &mut host);
+        assert!(host.log[0].contains(&format!(" request_id={expected} detail=")), "{:?}", host.log);
+    }
 }
 
 /// The detail is for the operator alone: it is in the log, in the access log and in the header of a quarantined delivery.
