@@ -9,6 +9,8 @@ mod frame;
 mod gate;
 mod input;
 mod manifest;
+#[cfg(test)]
+mod reference;
 mod report;
 mod rules;
 pub(crate) mod yaml;

@@ -86,7 +86,7 @@ pub(crate) fn find_plugins<'y>(
 }
 
 /// A plugin of the gate, by its name, its module or its configuration.
-fn is_gate(plugin: &Cursor<'_>) -> bool {
+pub(super) fn is_gate(plugin: &Cursor<'_>) -> bool {
     let names: [&[&str]; 5] = [
         &["name"],
         &["vm_config", "vm_id"],

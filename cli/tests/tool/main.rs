@@ -11,6 +11,7 @@ mod check;
 mod demo;
 mod inbox;
 mod mint;
+mod mistakes;
 mod output;
 mod receiver;
 mod running;

@@ -140,7 +140,9 @@ impl<'y> ManagerView<'y> {
 
     /// Whether the chain ends TLS. Nothing where the file does not show the chain.
     pub(super) fn has_tls(&self) -> Option<bool> {
-        Some(self.chain.as_ref()?.get("transport_socket").is_some())
+        let socket = self.chain.as_ref()?.get("transport_socket");
+        let kind = socket.and_then(|socket| Some(socket.get("typed_config")?.message()?.0));
+        Some(kind.is_some_and(|kind| kind != "RawBuffer"))
     }
 }
 

@@ -32,7 +32,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(30);
 pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
     for (manager, gate) in bootstrap.gated() {
         check_plugin(&gate.plugin, reporter);
-        check_machine(&gate.plugin, reporter);
+        check_machine(bootstrap, &gate.plugin, reporter);
         check_order(manager, reporter);
         check_peer(bootstrap, manager, gate, reporter);
     }
@@ -106,7 +106,7 @@ fn check_plugin(plugin: &Cursor<'_>, reporter: &mut Reporter) {
     }
 }
 
-fn check_machine(plugin: &Cursor<'_>, reporter: &mut Reporter) {
+fn check_machine(bootstrap: &BootstrapView<'_>, plugin: &Cursor<'_>, reporter: &mut Reporter) {
     let Some(machine) = plugin.get("vm_config") else {
         return reporter.error(
             &MISSING_FILE,
@@ -130,7 +130,9 @@ fn check_machine(plugin: &Cursor<'_>, reporter: &mut Reporter) {
             "write `code: {local: {filename: ...}}`",
         );
     };
-    if let Some(file) = code.at(&["local", "filename"])
+    // A manifest names a file of its pod.
+    if bootstrap.extent == Extent::Whole
+        && let Some(file) = code.at(&["local", "filename"])
         && let Some(name) = file.text()
         && !Path::new(name).is_file()
     {

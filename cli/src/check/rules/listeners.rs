@@ -41,7 +41,7 @@ fn check_ports(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
     for (index, address) in addresses.iter().enumerate() {
         let Some(own) = host_and_port(address).filter(|(_, port)| *port != 0) else { continue };
         if addresses.iter().take(index).any(|other| host_and_port(other) == Some(own)) {
-            let wrong = format!("is {}:{}, which another listener has: Envoy does not open it", own.0, own.1);
+            let wrong = format!("is {}:{}, which another listener has: Envoy does not start", own.0, own.1);
             reporter.error(&PORT_TWICE, address.spot(), wrong, "write a port of its own");
         }
     }

@@ -1,9 +1,10 @@
 //! Paths in logs and traces. A path contains the callback token.
 
 use super::super::cursor::{Cursor, Spot};
-use super::bootstrap::{BootstrapView, ManagerView};
-use super::catalog::{LOGGED_PATH, TRACED_PATH};
+use super::bootstrap::{BootstrapView, Extent, ManagerView};
+use super::catalog::{CLIENT_SAMPLING, LOGGED_PATH, TRACED_PATH};
 use super::reporter::Reporter;
+use blobgate::contract::header;
 use regex::Regex;
 
 pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
@@ -14,7 +15,21 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
         }
         if let Some(tracing) = manager.get("tracing") {
             check_tracing(&tracing, has_token, reporter);
+            if bootstrap.extent == Extent::Whole {
+                check_sampling(manager, &tracing, reporter);
+            }
         }
+    }
+}
+
+/// A client's `traceparent` may say that its request is traced.
+fn check_sampling(manager: &ManagerView<'_>, tracing: &Cursor<'_>, reporter: &mut Reporter) {
+    let mut changed = Vec::new();
+    manager.get("early_header_mutation_extensions").iter().for_each(|early| early.texts(&mut changed));
+    if !changed.iter().any(|(text, _)| text.eq_ignore_ascii_case(header::TRACEPARENT)) {
+        let wrong = "takes the client's traceparent: by its flag any client has its requests traced";
+        let remedy = "replace it, as the early_header_mutation_extensions of envoy.yaml do";
+        reporter.warn(&CLIENT_SAMPLING, tracing.spot(), wrong, remedy);
     }
 }
 

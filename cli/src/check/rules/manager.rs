@@ -28,7 +28,7 @@ fn check_spelling(manager: &ManagerView<'_>, at: &Cursor<'_>, is_whole: bool, re
         host.routes.iter().any(|route| {
             !route.needs_verdict()
                 && !manager.runs_gate(host, route)
-                && matches!(route.action, RouteAction::Clusters(_) | RouteAction::AnyCluster(_))
+                && matches!(route.action, RouteAction::Clusters(_) | RouteAction::AnyCluster)
         })
     });
     let mut report = |key: &str, wrong: &str, remedy: &str| {

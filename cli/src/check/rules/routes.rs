@@ -21,7 +21,7 @@ pub(super) enum RouteAction<'y> {
     /// The clusters, of which a weighted route has several. Mirrors are among them.
     Clusters(Vec<(&'y str, Cursor<'y>)>),
     /// The request's headers or an extension choose the cluster.
-    AnyCluster(Cursor<'y>),
+    AnyCluster,
     Redirect,
     Direct(f64),
     Other,
@@ -139,8 +139,8 @@ impl<'y> RouteAction<'y> {
         }
         let Some(forward) = route.get("route") else { return RouteAction::Other };
         let keys = ["cluster_header", "cluster_specifier_plugin", "inline_cluster_specifier_plugin"];
-        if let Some(chooser) = keys.iter().find_map(|key| forward.get(key)) {
-            return RouteAction::AnyCluster(chooser);
+        if keys.iter().any(|key| forward.get(key).is_some()) {
+            return RouteAction::AnyCluster;
         }
         let name = |at: Cursor<'y>| Some((at.text()?, at));
         let weighted = forward.get("weighted_clusters").map(|all| all.list("clusters")).unwrap_or_default();
