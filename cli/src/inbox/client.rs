@@ -95,7 +95,7 @@ impl InboxClient {
         self.get("/entries", &request.pairs()).await
     }
 
-    pub(super) async fn show(&self, id: i64) -> Result<EntryDetail> {
+    pub(crate) async fn show(&self, id: i64) -> Result<EntryDetail> {
         self.get(&format!("/entries/{id}"), &[]).await
     }
 
