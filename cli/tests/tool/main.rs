@@ -14,6 +14,7 @@ mod explain;
 mod hostile;
 mod inbox;
 mod mint;
+mod mistakes;
 mod output;
 mod receiver;
 mod running;
