@@ -7,7 +7,7 @@ mod embedded;
 pub(crate) mod finding;
 mod frame;
 mod gate;
-mod input;
+pub(crate) mod input;
 mod manifest;
 #[cfg(test)]
 mod reference;
