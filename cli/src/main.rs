@@ -4,6 +4,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod check;
+mod completions;
 mod demo;
 mod end_signals;
 mod env;
@@ -23,6 +24,7 @@ mod receiver;
 mod reference;
 mod rfc3339;
 mod sandbox;
+mod schema;
 mod table;
 mod up;
 #[cfg(test)]
@@ -47,12 +49,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Check(check::Args),
+    Completions(completions::Args),
     Demo(Box<demo::Args>),
     Explain(Box<explain::Args>),
     Inbox(inbox::Args),
     Mint(mint::Args),
     Receiver(receiver::Args),
     Sandbox(sandbox::Args),
+    Schema(schema::Args),
     Up(up::Args),
     Why(why::Args),
     #[command(hide = true)]
@@ -91,12 +95,14 @@ async fn main() -> ExitCode {
     let _first = rustls::crypto::ring::default_provider().install_default();
     let ended = match cli.command {
         Command::Check(args) => check::run(&args),
+        Command::Completions(args) => completions::run(&args),
         Command::Demo(args) => demo::run(*args).await,
         Command::Explain(args) => explain::run(*args).await,
         Command::Inbox(args) => inbox::run(args).await,
         Command::Mint(args) => mint::run(args),
         Command::Receiver(args) => receiver::run(args).await,
         Command::Sandbox(args) => sandbox::run(args).await,
+        Command::Schema(args) => schema::run(&args),
         Command::Up(args) => up::run(args).await,
         Command::Why(args) => why::run(args).await,
         Command::EndWith(args) => up::end_with::run(args).map(|never| match never {}),
