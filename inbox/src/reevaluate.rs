@@ -13,7 +13,7 @@ use blobgate::hook::{Check, Hook};
 use blobgate::policy::{Decision, OriginalFindings, OriginalToken, conclude, reevaluate};
 use blobgate::reason::Stage;
 use blobgate::request::ContentType;
-use blobgate::{Config, Reason, forward};
+use blobgate::{Config, Reason, Violation, forward};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,8 +48,8 @@ pub(crate) enum ReevaluateError {
 pub(crate) enum RuleFailure {
     #[error("this configuration has no hook {0}")]
     NoHook(String),
-    #[error("{}", .0.code())]
-    Reason(Reason),
+    #[error("{}{}", .0.reason.code(), .0.text().map(|detail| format!(": {detail}")).unwrap_or_default())]
+    Violation(Violation),
     #[error("observed")]
     Observed,
     #[error(transparent)]
@@ -103,8 +103,10 @@ impl Judge {
             };
         let delivery = match decided {
             Ok(delivery) if delivery.verdict() == Verdict::Accepted => delivery,
-            Ok(delivery) => return Err(delivery.reason().map_or(RuleFailure::Observed, RuleFailure::Reason)),
-            Err(refusal) => return Err(RuleFailure::Reason(refusal.violation.reason)),
+            Ok(delivery) => {
+                return Err(delivery.violation().map_or(RuleFailure::Observed, RuleFailure::Violation));
+            }
+            Err(refusal) => return Err(RuleFailure::Violation(refusal.violation)),
         };
         let overridden = reason.filter(|reason| self.waived.contains(reason)).map(Reason::code);
         let mut headers = with_gate_headers(headers, &forward::headers(&delivery), overridden);
@@ -124,7 +126,7 @@ impl Judge {
         let waived = |reason: &Reason| self.waived.contains(reason);
         // The store does not contain the prompt that the token is bound to, so the old violation stands.
         if reason == Some(TokenMismatch) && hook.checks.prompt == Check::Enforce && !waived(&TokenMismatch) {
-            return Err(RuleFailure::Reason(TokenMismatch));
+            return Err(RuleFailure::Violation(TokenMismatch.into()));
         }
         let proofs = headers.get(header::PROOFS).and_then(|proofs| proofs.to_str().ok()).unwrap_or_default();
         let has = |proof: Proof| proofs.split(',').any(|found| found == proof.name());
