@@ -189,6 +189,8 @@ fn gate_is_the_same_as_in_envoy_yaml() {
         "use_remote_address",
         "delayed_close_timeout",
         "max_request_headers_kb",
+        "request_id_extension", // a mesh has its own tracing
+        "tracing",
         "access_log",
         "http_filters",
         "route_config",
@@ -197,7 +199,15 @@ fn gate_is_the_same_as_in_envoy_yaml() {
     comparable.as_object_mut().unwrap().retain(|key, _| !only_there.contains(&key.as_str()));
     let common = comparable["common_http_protocol_options"].as_object_mut().unwrap();
     common.retain(|key, _| !["idle_timeout", "max_headers_count"].contains(&key.as_str()));
-    assert_eq!(here, comparable);
+    let mutations = |manager: &mut Value| {
+        let mutations = manager["early_header_mutation_extensions"][0]["typed_config"]["mutations"].take();
+        let mut mutations: Vec<Value> = serde_json::from_value(mutations).unwrap();
+        (mutations.remove(0), mutations)
+    };
+    let ((gate_here, removed), (gate_there, ids)) = (mutations(&mut here), mutations(&mut comparable));
+    assert_eq!((here, gate_here), (comparable, gate_there));
+    // Of the client's ids, envoy.yaml keeps the safe ones.
+    assert!(!removed.is_empty() && removed.iter().all(|remove| ids.contains(remove)), "{removed:?}");
 
     let mut here = patch(&mut manifest, "HTTP_FILTER")["patch"]["value"].clone();
     here["typed_config"] = plain(&here["typed_config"]);
@@ -279,6 +289,8 @@ fn assert_judges_and_routes(ingress: &Ingress) {
             // Forged headers, and paths that Envoy rewrites without a redirect.
             (TestDelivery::failed().header(header::EVENT, Kind::Completed.name()), "failed"),
             (TestDelivery::completed().header("blobgate_event", "failed"), "completed"),
+            (TestDelivery::completed().header("traceparent", "a").header("tracestate", "a"), "completed"),
+            (TestDelivery::completed().header("x-request-id", "a\"").header("baggage", "a"), "completed"),
             (TestDelivery::completed().path("//webhook"), "completed"),
             (TestDelivery::completed().header("host", format!("{HOST}:443")), "completed"),
             (TestDelivery::completed().path("/x%2F..%2Fwebhook"), "completed"),
@@ -287,7 +299,10 @@ fn assert_judges_and_routes(ingress: &Ingress) {
             let arrival = gate.accepts(protocol, &delivery);
             assert_eq!(arrival.header(header::EVENT).as_deref(), Some(event));
             assert_eq!(arrival.header(header::HOOK).as_deref(), Some("veo3"));
-            assert_eq!(arrival.header("blobgate_event"), None);
+            for name in ["blobgate_event", "traceparent", "tracestate", "baggage"] {
+                assert_eq!(arrival.header(name), None, "{name}");
+            }
+            assert_eq!(arrival.header("x-request-id").map(|id| id.len()), Some(36));
         }
         let accepted = |delivery: TestDelivery| {
             delivery

@@ -49,7 +49,9 @@ impl Bootstrap {
     /// Like [`Self::shipped`], with only the shipped routes.
     pub fn as_shipped() -> Self {
         // Nothing listens at port 1. A test sets the ports that it needs.
-        let closed = ["quarantine_service", "runblob_api", "inbox"].map(|name| (name.to_owned(), 1)).into();
+        let closed = ["quarantine_service", "runblob_api", "inbox", "otel_collector"]
+            .map(|name| (name.to_owned(), 1))
+            .into();
         Self {
             json: SHIPPED.clone(),
             module: module(),
@@ -110,6 +112,14 @@ impl Bootstrap {
     /// Lets Envoy check the inbox's health at this port.
     pub fn inbox_admin(self, port: u16) -> Self {
         Self { inbox_admin: Some(port), ..self }
+    }
+
+    /// Sends this percentage of the traces to a collector, each span at once.
+    pub fn tracing(mut self, collector: u16, percentage: u8) -> Self {
+        let layer = &mut self.json["layered_runtime"]["layers"][0]["static_layer"];
+        layer["tracing.global_enabled"] = json!(percentage);
+        layer["tracing.opentelemetry.min_flush_spans"] = json!(1);
+        self.endpoint("otel_collector", collector)
     }
 
     /// Sets a provider with TLS, whose certificate `trusted` signs.

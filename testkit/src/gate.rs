@@ -149,7 +149,9 @@ impl TestGate {
     #[track_caller]
     pub fn sent(&self) -> u64 {
         let mut sent = self.envoy.stats(r"^cluster\..*\.upstream_rq_total$");
-        sent.retain(|name, _| !name.starts_with("cluster.runblob_api."));
+        sent.retain(|name, _| {
+            !["cluster.runblob_api.", "cluster.otel_collector."].iter().any(|other| name.starts_with(other))
+        });
         sent.values().sum()
     }
 

@@ -25,6 +25,7 @@ mod local;
 mod modes;
 mod operator;
 mod responses;
+mod thread;
 mod trust;
 
 use serde_json::Value;

@@ -11,6 +11,9 @@ use super::rules::check_bootstrap;
 use super::yaml::{YamlNode, YamlPath, YamlReader, YamlValue};
 use std::collections::{HashMap, HashSet};
 
+/// The most findings of one rule about keys.
+const MAX_REPORTED: usize = 100;
+
 /// What the checks of a file have in common.
 pub(super) struct Checker<'t> {
     pub(super) lines: Vec<&'t str>,
@@ -83,7 +86,7 @@ impl Checker<'_> {
     pub(super) fn check_gate(&mut self, gate: &GateSource<'_>) {
         self.content = Content::Gate;
         check_configuration(gate, self.unset, &mut self.findings);
-        if let SourceForm::Json { tree: Some(tree), .. } = &gate.form {
+        if let SourceForm::Json { tree: Ok(tree), .. } = &gate.form {
             self.report_repeated_keys(tree);
         }
     }
@@ -109,7 +112,7 @@ impl Checker<'_> {
                     first.insert(&key.text, key.line);
                     continue;
                 };
-                if reported.insert((key.line, key.column)) {
+                if reported.len() < MAX_REPORTED && reported.insert((key.line, key.column)) {
                     let at = Spot {
                         line: key.line,
                         column: key.column,
@@ -130,8 +133,12 @@ impl Checker<'_> {
 
     /// Envoy has no merge keys: it refuses the file, or the gate gets a key `<<`.
     fn report_merge_keys(&mut self, root: &YamlNode) {
+        let mut reported = HashSet::new();
         root.walk(&YamlPath::Root(""), &mut |path, node| {
-            if let Some(key) = node.key("<<") {
+            if let Some(key) = node.key("<<")
+                && reported.len() < MAX_REPORTED
+                && reported.insert((key.line, key.column))
+            {
                 let at = Spot {
                     line: key.line,
                     column: key.column,

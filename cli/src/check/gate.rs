@@ -21,8 +21,8 @@ pub(crate) struct GateSource<'y> {
 pub(crate) enum SourceForm<'y> {
     /// A Struct.
     Tree(&'y YamlNode),
-    /// JSON text in a StringValue or in BytesValue, and its tree with the places of the file.
-    Json { text: String, tree: Option<YamlNode> },
+    /// Text in a StringValue or in BytesValue: its tree with the places of the file, or the place where it is no JSON.
+    Json { text: String, tree: Result<YamlNode, (usize, usize)> },
 }
 
 /// The environment variables that the module can read.
@@ -131,14 +131,14 @@ fn read_plugin<'y>(
         (Some("google.protobuf.Struct"), YamlValue::Map(_)) => SourceForm::Tree(value.node()),
         (Some("google.protobuf.StringValue"), YamlValue::Text(text)) => {
             let embedded = Embedded::new(value.node(), text, lines);
-            SourceForm::Json { text: text.clone(), tree: embedded.parse(YamlReader::Json).ok().flatten() }
+            SourceForm::Json { text: text.clone(), tree: embedded.parse_json() }
         }
         (Some("google.protobuf.BytesValue"), YamlValue::Text(encoded)) => {
             let Some(text) = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok())
             else {
                 return wrong(spot, "is not the base64 of JSON text");
             };
-            let tree = Embedded::at_one_place(value.node(), &text).parse(YamlReader::Json).ok().flatten();
+            let tree = Embedded::at_one_place(value.node(), &text).parse_json();
             SourceForm::Json { text, tree }
         }
         (Some("google.protobuf.Struct" | "google.protobuf.StringValue"), _) => {

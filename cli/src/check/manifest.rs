@@ -63,7 +63,7 @@ fn report_unseen(checker: &mut Checker<'_>, document: &Cursor<'_>, kind: &str, f
         checker.findings.push(Finding::new(Level::NotChecked, rule, at, wrong, remedy));
     };
     match kind {
-        _ if found == 0 => note(&frame::KIND, "and this one has no configuration of Blobgate", ""),
+        _ if found == 0 => note(&frame::KIND, "whose manifest has no configuration of Blobgate", ""),
         "ConfigMap" | "Secret" => {}
         "WasmPlugin" | "TrafficExtension" | "EnvoyExtensionPolicy" => {
             note(&frame::PART, LISTENERS, "");
@@ -125,6 +125,7 @@ fn check_plugin(
         return 0;
     }
     checker.content = Content::Gate;
+    check_failure(checker, &plugin);
     match configuration {
         Some(value) => {
             let form = SourceForm::Tree(value.node());
@@ -141,6 +142,30 @@ fn check_plugin(
         }
     }
     1
+}
+
+/// What happens after a trap of the module.
+fn check_failure(checker: &mut Checker<'_>, plugin: &Cursor<'_>) {
+    const OPEN: &str = "forwards deliveries unjudged after a trap of the module";
+    const CLOSED: &str = "refuses every delivery after a trap of the module, until the gateway restarts";
+    let istio = plugin.get("pluginConfig").or_else(|| plugin.get("url")).is_some();
+    let strategy = plugin.text_at(&["failStrategy"]);
+    let (level, key, wrong, remedy) = if plugin.is_true("failOpen") {
+        (Level::Error, "failOpen", format!("is true: it {OPEN}"), "remove it")
+    } else if strategy == Some("FAIL_OPEN") {
+        (Level::Error, "failStrategy", format!("is FAIL_OPEN: it {OPEN}"), "write FAIL_RELOAD")
+    } else if istio && strategy != Some("FAIL_RELOAD") {
+        (
+            Level::Warning,
+            "failStrategy",
+            format!("is not FAIL_RELOAD: the gateway {CLOSED}"),
+            "write FAIL_RELOAD",
+        )
+    } else {
+        return;
+    };
+    let finding = Finding::new(level, &frame::FAIL_STRATEGY, plugin.spot_of(key), wrong, remedy);
+    checker.findings.push(finding);
 }
 
 /// `vmConfig.env` of Istio.

@@ -6,8 +6,8 @@ use blobgate::contract::header;
 use blobgate_testkit::envoy::SIGNING_KEY;
 use blobgate_testkit::inbox::{fresh_generation, migrate};
 use blobgate_testkit::{
-    EnvoyProcess, H1, H2, InboxProcess, Options, Protocol, TestDelivery, TestGate, Upstream, Version,
-    free_port, versions,
+    Bootstrap, EnvoyProcess, H1, H2, InboxProcess, Options, Protocol, TestDelivery, TestGate, Upstream,
+    Version, free_port, versions,
 };
 use blobgate_testkit::{eventually, on_every_envoy};
 use serde_json::{Value, json};
@@ -17,29 +17,33 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// An Envoy, an inbox behind it, and the service of both.
-struct Edge {
-    envoy: EnvoyProcess,
-    inbox: InboxProcess,
-    service: Upstream,
+pub(crate) struct Edge {
+    pub(crate) envoy: EnvoyProcess,
+    pub(crate) inbox: InboxProcess,
+    pub(crate) service: Upstream,
     store: String,
     _folder: TempDir,
 }
 
 impl Edge {
     fn start(version: &Version) -> Self {
+        Self::with(version, |shipped| shipped)
+    }
+
+    pub(crate) fn with(version: &Version, change: impl FnOnce(Bootstrap) -> Bootstrap) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = format!("sqlite:{}", folder.path().join("inbox.db").display());
         migrate(PROGRAM, &store);
         let service = Upstream::start();
         let port = free_port();
-        let bootstrap = TestGate::bootstrap(&service, &service).inbox(port);
-        let envoy = EnvoyProcess::start(version, &bootstrap, Options::default());
+        let bootstrap = TestGate::bootstrap(&service, &service).endpoint("quarantine_service", service.port);
+        let envoy = EnvoyProcess::start(version, &change(bootstrap.inbox(port)), Options::default());
         let inbox = inbox(port, &store, envoy.port("services"));
         Self { envoy, inbox, service, store, _folder: folder }
     }
 
     /// Ends the inbox with SIGTERM, and starts another on its port and store.
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.inbox.signal("TERM");
         eventually("end of the inbox", || self.inbox.exited());
         self.inbox = inbox(self.inbox.receive, &self.store, self.envoy.port("services"));

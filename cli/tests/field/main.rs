@@ -33,6 +33,7 @@ mod scrape;
 mod smoke;
 mod starting;
 mod status;
+mod thread;
 mod whole;
 
 /// The tool under test.

@@ -7,6 +7,7 @@
     clippy::expect_used
 )]
 
+mod check;
 mod demo;
 mod inbox;
 mod mint;

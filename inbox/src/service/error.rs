@@ -22,7 +22,9 @@ pub enum BadRequest {
         known: Vec<&'static str>,
     },
     /// An unknown filter.
-    #[error("unknown filter {0:?}: use state, lane, hook, event, reason, generation, job or since")]
+    #[error(
+        "unknown filter {0:?}: use state, lane, hook, event, reason, generation, job, request_id or since"
+    )]
     NoSuchFilter(String),
     /// An unknown parameter of a story.
     #[error("unknown parameter {0:?}: use generation, job, request_id, entry or hook")]

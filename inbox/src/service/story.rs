@@ -12,7 +12,7 @@ mod words;
 
 use super::Operations;
 use super::error::{BadRequest, Error};
-use super::filter::{read_generation, read_hook, read_job};
+use super::filter::{read_generation, read_hook, read_job, read_request_id};
 use super::names::EventKind;
 use crate::store::SearchKey;
 use serde::{Deserialize, Serialize};
@@ -292,15 +292,4 @@ impl StoryRequest {
         };
         Ok((subject, hook))
     }
-}
-
-/// Reads a request id: 1 to 64 of `A-Z a-z 0-9 . _ -`.
-///
-/// # Errors
-/// [`BadRequest`].
-pub fn read_request_id(value: &str) -> Result<String, BadRequest> {
-    if blobgate::contract::is_request_id(value) {
-        return Ok(value.to_owned());
-    }
-    Err(BadRequest::NoRequestId(value.to_owned()))
 }

@@ -332,6 +332,7 @@ impl Conditions {
             ("hook =", filter.hook.as_deref()),
             ("generation =", filter.generation.as_deref()),
             ("job =", filter.job.as_deref()),
+            ("request_id =", filter.request_id.as_deref()),
         ] {
             if let Some(value) = value {
                 conditions.add(column, BoundValue::Text(value.to_owned()));

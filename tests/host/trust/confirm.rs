@@ -66,7 +66,6 @@ fn status_call_contains_only_the_generation() {
                 "accept",
                 "authorization",
                 "host",
-                "x-request-id",
                 "x-forwarded-proto",
                 "x-forwarded-for",
                 "x-envoy-internal",

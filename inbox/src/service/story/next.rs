@@ -190,6 +190,17 @@ pub(super) fn covers(pause: &DatedPause, row: &EntryRow) -> bool {
 /// The steps of an expectation without an accepted event.
 fn expected(facts: &StoryFacts, expectation: &Expectation, steps: &mut Vec<NextStep>) {
     let generation = &expectation.generation;
+    if let Some(entry) = facts.delivered() {
+        // A release as the claimed event is no decision on an arrival, so it meets no expectation.
+        if let Some(at) = facts.next_call_at() {
+            steps.push(say(format!(
+                "nothing: entry {} is delivered. At {} the inbox calls the status API, and delivers the provider's result too",
+                entry.row.id,
+                time(at)
+            )));
+        }
+        return;
+    }
     let is_due = facts.overdue_at(expectation).is_some();
     match (expectation.state, facts.next_call_at()) {
         (ExpectationState::Expected, Some(at)) if is_due || expectation.asked > 0 => steps.push(run(
@@ -226,8 +237,7 @@ fn expected(facts: &StoryFacts, expectation: &Expectation, steps: &mut Vec<NextS
 }
 
 fn done(facts: &StoryFacts) -> NextStep {
-    let delivered = facts.entries.iter().rev().find(|entry| entry.row.state == EntryState::Delivered);
-    let Some(entry) = delivered else {
+    let Some(entry) = facts.delivered() else {
         return say("nothing: another event has replaced each entry, or retention has deleted them");
     };
     let id = entry.row.id;
@@ -248,6 +258,11 @@ fn say(why: impl Into<String>) -> NextStep {
 }
 
 impl StoryFacts {
+    /// The newest delivered entry.
+    fn delivered(&self) -> Option<&StoryEntry> {
+        self.entries.iter().rev().find(|entry| entry.row.state == EntryState::Delivered)
+    }
+
     /// The present state in a few words.
     pub(super) fn state(&self) -> String {
         let mut counts: BTreeMap<&'static str, i64> = BTreeMap::new();
@@ -266,6 +281,7 @@ impl StoryFacts {
         let mut words: Vec<_> = words.collect();
         if let Some(expectation) = &self.expectation
             && expectation.job.is_some()
+            && self.delivered().is_none()
             && !self.entries.iter().any(|entry| entry.row.lane == Lane::Deliver)
         {
             let is_overdue = self.overdue_at(expectation).is_some();

@@ -85,7 +85,11 @@ impl Operations {
             }
             StorySubject::Key(key) => {
                 let rows = store.find(key, hook).await?;
-                let unread = self.unread(key, hook, rows.len()).await?;
+                // The story of a generation counts its own.
+                let unread = match key {
+                    SearchKey::Generation(_) => 0,
+                    SearchKey::Job(_) | SearchKey::RequestId(_) => self.unread(key, hook, rows.len()).await?,
+                };
                 (rows, store.expectations_of(key, hook).await?, unread)
             }
         };

@@ -149,7 +149,12 @@ fn tells_of_a_late_event_that_was_quarantined_released_and_delivered() {
             "Compare the clocks. Give tokens a lifetime longer than generation plus retries. Release genuine entries."
         )
     );
-    assert_eq!((story.state.as_str(), story.job.as_deref()), ("delivered, overdue", Some("order-17")));
+    assert_eq!((story.state.as_str(), story.job.as_deref()), ("delivered", Some("order-17")));
+    assert!(
+        story.next[0]
+            .why
+            .starts_with("nothing: entry 17 is delivered. At 2026-01-31T12:13:00.000Z the inbox ")
+    );
 }
 
 impl EntryRow {
