@@ -212,6 +212,11 @@ impl Bootstrap {
         })
     }
 
+    /// The configuration as a file of an Envoy in `folder` has it.
+    pub fn text(&self, folder: &Path) -> String {
+        self.finish(folder).to_string()
+    }
+
     /// The configuration with free ports, the certificate in `folder`, the module and the endpoints.
     pub(super) fn finish(&self, folder: &Path) -> Value {
         let mut json = self.json.clone();

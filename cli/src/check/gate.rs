@@ -1,6 +1,6 @@
 //! Finds the gate's configurations in a tree.
 
-use super::cursor::{Cursor, Spot};
+use super::cursor::{Spot, YamlCursor};
 use super::embedded::Embedded;
 use super::finding::{Finding, Level};
 use super::frame;
@@ -53,7 +53,7 @@ pub(crate) fn is_configuration(node: &YamlNode) -> bool {
 
 /// A file that is a configuration itself.
 pub(crate) fn bare<'y>(root: &'y YamlNode) -> GateSource<'y> {
-    let spot = Cursor::new(root, "").spot();
+    let spot = YamlCursor::new(root, "").spot();
     let variables = ModuleVariables {
         listed: None,
         spot: spot.clone(),
@@ -77,7 +77,7 @@ pub(crate) fn find_plugins<'y>(
         if !["vm_config", "vmConfig", "configuration"].into_iter().any(is_plugin) {
             return;
         }
-        let plugin = Cursor::new(node, &path.to_string());
+        let plugin = YamlCursor::new(node, &path.to_string());
         if is_gate(&plugin) && known.insert((node.line, node.column)) {
             sources.extend(read_plugin(&plugin, host, lines, findings));
         }
@@ -86,7 +86,7 @@ pub(crate) fn find_plugins<'y>(
 }
 
 /// A plugin of the gate, by its name, its module or its configuration.
-fn is_gate(plugin: &Cursor<'_>) -> bool {
+pub(super) fn is_gate(plugin: &YamlCursor<'_>) -> bool {
     let names: [&[&str]; 5] = [
         &["name"],
         &["vm_config", "vm_id"],
@@ -107,7 +107,7 @@ fn is_gate(plugin: &Cursor<'_>) -> bool {
 }
 
 fn read_plugin<'y>(
-    plugin: &Cursor<'y>,
+    plugin: &YamlCursor<'y>,
     host: HostEnvironment,
     lines: &[&str],
     findings: &mut Vec<Finding>,
@@ -149,7 +149,7 @@ fn read_plugin<'y>(
     Some(GateSource { spot, form, variables: plugin_variables(plugin, host) })
 }
 
-fn plugin_variables(plugin: &Cursor<'_>, host: HostEnvironment) -> ModuleVariables {
+fn plugin_variables(plugin: &YamlCursor<'_>, host: HostEnvironment) -> ModuleVariables {
     const VARIABLES: &str = "environment_variables";
     const LIST: &str = "host_env_keys";
     let variables = plugin.at(&["vm_config", VARIABLES]);

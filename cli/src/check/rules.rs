@@ -19,12 +19,10 @@ mod requests;
 mod routes;
 mod routing;
 mod source;
-#[cfg(test)]
-mod tests;
 mod timeouts;
 mod ungated;
 
-use super::cursor::Cursor;
+use super::cursor::YamlCursor;
 use super::finding::Finding;
 use super::yaml::YamlNode;
 use bootstrap::BootstrapView;
@@ -32,12 +30,16 @@ use reporter::Reporter;
 
 /// Checks a whole configuration of Envoy.
 pub(crate) fn check_bootstrap(root: &YamlNode, findings: &mut Vec<Finding>) {
-    check(&BootstrapView::new(Cursor::new(root, "")), findings);
+    check(&BootstrapView::new(YamlCursor::new(root, "")), findings);
 }
 
 /// Checks the patches of an EnvoyFilter of Istio. What they leave out stands in Istio's own configuration.
 pub(crate) fn check_envoy_filter(document: &YamlNode, findings: &mut Vec<Finding>) {
-    check(&patches::view(Cursor::new(document, "")), findings);
+    let gateway = patches::view(YamlCursor::new(document, ""));
+    // Without the gate, it is about something else.
+    if gateway.gated().next().is_some() {
+        check(&gateway, findings);
+    }
 }
 
 fn check(bootstrap: &BootstrapView<'_>, findings: &mut Vec<Finding>) {
@@ -45,7 +47,7 @@ fn check(bootstrap: &BootstrapView<'_>, findings: &mut Vec<Finding>) {
     let served = routing::check(bootstrap, &mut reporter);
     filter::check(bootstrap, &mut reporter);
     delivery::check(bootstrap, &served, &mut reporter);
-    ungated::check(bootstrap, &served, &mut reporter);
+    ungated::check(bootstrap, &mut reporter);
     manager::check(bootstrap, &mut reporter);
     requests::check(bootstrap, &mut reporter);
     source::check(bootstrap, &served, &mut reporter);

@@ -69,7 +69,7 @@ impl AdminArgs {
     pub(crate) fn options(&self) -> String {
         let mut options = String::new();
         if Ok(&self.admin) != parse_admin_url(DEFAULT_ADMIN).as_ref() {
-            options.push_str(&format!(" --admin {}", self.admin));
+            options.push_str(&format!(" --admin {}", self.admin.as_str().trim_end_matches('/')));
         }
         if let Some(name) = &self.admin_token_env {
             options.push_str(&format!(" --admin-token-env {name}"));
@@ -95,7 +95,7 @@ impl InboxClient {
         self.get("/entries", &request.pairs()).await
     }
 
-    pub(super) async fn show(&self, id: i64) -> Result<EntryDetail> {
+    pub(crate) async fn show(&self, id: i64) -> Result<EntryDetail> {
         self.get(&format!("/entries/{id}"), &[]).await
     }
 

@@ -1,6 +1,7 @@
 //! `blobgate check`: the program on files of each kind.
 
 use crate::running::{blobgate, text};
+use blobgate_testkit_book::block;
 use serde_json::Value;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -226,6 +227,25 @@ fn prints_json() {
         ],
     });
     assert_eq!((found, end.status.code()), (expected, Some(1)));
+}
+
+#[test]
+fn runs_the_examples_of_the_book() {
+    let files = Files::new(&[("gate.yaml", &block("check-broken"))]);
+    let end = files.check(&["gate.yaml"]);
+    assert_eq!((text(&end.stdout), end.status.code()), (block("check-output"), Some(1)));
+    let run = |name: &str, envoy: &str| {
+        let files = Files::new(&[("envoy.yaml", envoy)]);
+        let mut command = std::process::Command::new("bash");
+        let folder = Path::new(env!("CARGO_BIN_EXE_blobgate")).parent().unwrap().to_owned();
+        let path = std::env::var_os("PATH").unwrap();
+        let paths = std::iter::once(folder).chain(std::env::split_paths(&path));
+        command.args(["-euc", &block(name)]).env("PATH", std::env::join_paths(paths).unwrap());
+        command.current_dir(files.0.path()).output().unwrap()
+    };
+    let broken = shipped().replace("version: 1\n", "version: 9\n");
+    assert_eq!(run("check-ci", &shipped()).status.code(), Some(0));
+    assert_eq!(run("check-ci", &broken).status.code(), Some(1));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod confirming;
 mod connecting;
 mod copying;
 mod expecting;
+mod explaining;
 mod faults;
 mod following;
 mod logging;
@@ -16,6 +17,7 @@ mod pausing;
 mod purging;
 mod reconciling;
 mod reevaluating;
+mod requests;
 mod restoring;
 mod telling;
 
@@ -235,6 +237,8 @@ struct ForwardedDelivery {
     job: Option<&'static str>,
     token: Option<&'static str>,
     body: Vec<u8>,
+    /// Other headers.
+    more: Vec<(&'static str, String)>,
 }
 
 /// The generation with this number.
@@ -263,6 +267,7 @@ impl ForwardedDelivery {
             job: None,
             token: None,
             body: body.to_string().into_bytes(),
+            more: Vec::new(),
         }
     }
 
@@ -299,6 +304,7 @@ impl ForwardedDelivery {
             ("content-type", "application/json".to_owned()),
             (header::IDEMPOTENCY_KEY, self.key()),
         ];
+        headers.extend(self.more.iter().cloned());
         headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         headers
     }

@@ -8,13 +8,18 @@
 )]
 
 mod check;
+mod completions;
 mod demo;
+mod explain;
+mod hostile;
 mod inbox;
 mod mint;
+mod mistakes;
 mod output;
 mod receiver;
 mod running;
 mod sandbox;
+mod schema;
 mod signals;
 mod up;
 mod usage;

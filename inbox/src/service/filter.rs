@@ -4,6 +4,8 @@ use super::error::BadRequest;
 use super::moment::{MomentError, parse_moment};
 use super::names::{EntryState, EventKind, Lane};
 use crate::entry::QuarantineReason;
+use crate::health::Fault;
+use crate::receive::REFUSALS;
 use crate::store::Filter;
 use blobgate::event::GenerationId;
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,12 @@ use serde::{Deserialize, Serialize};
 /// Every reason of a quarantined entry: the gate's, and the inbox's own.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
     QuarantineReason::all().filter_map(|reason| reason.known())
+}
+
+/// The codes of the inbox itself, in its log and its answers: reasons for a quarantine, refusals and faults.
+pub fn codes() -> impl Iterator<Item = &'static str> {
+    let own = QuarantineReason::OWN.into_iter().filter_map(|reason| reason.known());
+    own.chain(REFUSALS).chain(Fault::ALL.map(Fault::code))
 }
 
 /// Selects the entries that match all of its values.

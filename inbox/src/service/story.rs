@@ -3,6 +3,7 @@
 //! [`read`] collects the stored facts. [`tell`] and [`next`] are pure: they order and word them.
 
 mod ask;
+mod facts;
 mod next;
 mod read;
 mod tell;

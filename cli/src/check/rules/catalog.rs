@@ -19,7 +19,7 @@ macro_rules! rules {
 
         /// Every rule, in the order of the page.
         #[cfg(test)]
-        pub(super) static ALL: &[&Rule] = &[$(&$constant,)*];
+        pub(in crate::check) static ALL: &[&Rule] = &[$(&$constant,)*];
     };
 }
 
@@ -165,12 +165,15 @@ rules! {
     TRACED_PATH "traced-path", "error, warning",
         "A tracer writes paths. An error where a hook has a token.",
         "A path contains the callback token.";
+    CLIENT_SAMPLING "client-sampling", "warning",
+        "A tracer is there, and `early_header_mutation_extensions` does not replace a client's `traceparent`.",
+        "By its flag any client has its requests traced.";
     LOOPBACK_LISTENER "loopback-listener", "warning",
         "The gate listens on a loopback address.",
         "Only this machine reaches it.";
     PORT_TWICE "port-twice", "error",
         "Two listeners have one address.",
-        "Envoy opens only one of them.";
+        "Envoy does not start.";
     ADMIN_ADDRESS "admin-address", "error, warning",
         "The admin page has a port. An error if other machines reach it.",
         "Whoever reaches it can stop Envoy.";

@@ -1,6 +1,6 @@
 //! Where judged deliveries go, and that unjudged ones go nowhere.
 
-use super::super::cursor::{Cursor, Spot};
+use super::super::cursor::{Spot, YamlCursor};
 use super::bootstrap::BootstrapView;
 use super::catalog::{
     GATE_HEADERS, INBOX_BYPASS, OPEN_ROUTE, QUARANTINE_ROUTE, REDIRECT, UNDELIVERED, UNGATED_JUDGED,
@@ -123,12 +123,14 @@ fn check_redirect(served: &ServedHook<'_, '_>, reporter: &mut Reporter) {
 fn check_verdicts(served: &ServedHook<'_, '_>, destinations: &Destinations<'_>, reporter: &mut Reporter) {
     for verdict in served.hook.verdicts() {
         let mut lost: Vec<(Spot, bool, Vec<&str>)> = Vec::new();
-        for event in Kind::ALL {
+        // An observing hook also forwards what is no event.
+        let none = (verdict == Verdict::Observed).then_some(None);
+        for event in Kind::ALL.iter().copied().map(Some).chain(none) {
             let request = SampleRequest {
                 path: &served.hook.path,
                 sender: SampleSender::Provider,
                 verdict: Some(verdict.name()),
-                event: Some(event.name()),
+                event: event.map(Kind::name),
             };
             let routes = served.host.first_matches(&request);
             if verdict == Verdict::Quarantined {
@@ -137,14 +139,14 @@ fn check_verdicts(served: &ServedHook<'_, '_>, destinations: &Destinations<'_>, 
             let last = routes.last();
             if matches!(
                 last.map(|route| &route.action),
-                Some(RouteAction::Clusters(_) | RouteAction::AnyCluster(_))
+                Some(RouteAction::Clusters(_) | RouteAction::AnyCluster)
             ) {
                 continue;
             }
             let at = last.map_or_else(|| served.hook.spot.clone(), |route| route.at.spot());
             match lost.iter_mut().find(|(known, ..)| *known == at) {
-                Some((.., events)) => events.push(event.name()),
-                None => lost.push((at, last.is_some(), vec![event.name()])),
+                Some((.., events)) => events.push(event.map_or("no event", Kind::name)),
+                None => lost.push((at, last.is_some(), vec![event.map_or("no event", Kind::name)])),
             }
         }
         for (at, has_route, events) in lost {
@@ -204,7 +206,7 @@ fn check_inbox(
     if routes().any(|route| route.admits(header::VERDICT, verdict.name())) {
         return;
     }
-    let at = first.matchers_of(header::VERDICT).first().map_or_else(|| first.at.spot(), Cursor::spot);
+    let at = first.matchers_of(header::VERDICT).first().map_or_else(|| first.at.spot(), YamlCursor::spot);
     let verdict = verdict.name();
     let wrong =
         format!("leaves out {verdict} deliveries of the hook {}: they bypass the inbox", served.hook.name);
@@ -212,7 +214,7 @@ fn check_inbox(
 }
 
 /// Routes that set or remove gate headers replace what the gate says.
-fn check_headers(scope: &Cursor<'_>, reporter: &mut Reporter) {
+fn check_headers(scope: &YamlCursor<'_>, reporter: &mut Reporter) {
     let is_gates = |name: &str| {
         let name = name.to_ascii_lowercase();
         name.starts_with(PREFIX) || name.starts_with(WEBHOOK_PREFIX) || name == header::IDEMPOTENCY_KEY
@@ -234,7 +236,7 @@ pub(super) fn target(route: &RouteView<'_>) -> String {
             let names: Vec<&str> = clusters.iter().map(|(name, _)| *name).collect();
             names.join(", ")
         }
-        RouteAction::AnyCluster(_) => "any cluster".to_owned(),
+        RouteAction::AnyCluster => "any cluster".to_owned(),
         _ => "no cluster".to_owned(),
     }
 }

@@ -1,12 +1,17 @@
 //! The gate's configuration, as far as it concerns Envoy's. The loader of the gate checks the rest.
 
-use super::super::cursor::{Cursor, Spot};
+use super::super::cursor::{Spot, YamlCursor};
+use super::super::gate::is_gate;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use blobgate::contract::Verdict;
 use serde_json::Value;
 use std::time::Duration;
 
 /// The default `max_body_bytes`.
 const DEFAULT_BODY_BYTES: f64 = 65_536.0;
+/// The largest `max_body_bytes`.
+const MAX_BODY_BYTES: f64 = 1_000_000.0;
 /// The default `timeout` of `confirm`.
 const DEFAULT_CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
 /// The last segment of a path with `{token}` in a sample request.
@@ -15,7 +20,7 @@ const SAMPLE_TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.e30.c2ln";
 /// The gate's filter and its configuration.
 pub(super) struct GateView<'y> {
     /// The `PluginConfig`.
-    pub(super) plugin: Cursor<'y>,
+    pub(super) plugin: YamlCursor<'y>,
     pub(super) hooks: Vec<HookView>,
     pub(super) environment: Option<String>,
     pub(super) confirm: Option<ConfirmView>,
@@ -57,24 +62,25 @@ pub(super) struct ConfirmView {
 /// A configuration and its places: those of YAML, or that of the text which is JSON.
 struct Settings<'y> {
     value: Value,
-    at: Cursor<'y>,
+    at: YamlCursor<'y>,
 }
 
 impl<'y> GateView<'y> {
     /// The gate of a Wasm filter, if it is one.
-    pub(super) fn of_filter(plugin: Cursor<'y>) -> Option<Self> {
+    pub(super) fn of_filter(plugin: YamlCursor<'y>) -> Option<Self> {
         let settings = plugin.get("configuration").and_then(|any| {
             let at = any.get("value")?;
+            let is_bytes = any.text_at(&["@type"]).is_some_and(|kind| kind.ends_with(".BytesValue"));
             let value = match at.text() {
+                Some(text) if is_bytes => serde_json::from_slice(&STANDARD.decode(text).ok()?).ok()?,
                 Some(text) => serde_json::from_str(text).ok()?,
                 None => at.node().to_json(),
             };
             value.get("hooks").is_some().then_some(Settings { value, at })
         });
         let Some(settings) = settings else {
-            let file = plugin.text_at(&["vm_config", "code", "local", "filename"]).unwrap_or_default();
-            let is_gate = file.ends_with("blobgate.wasm");
-            return is_gate.then_some(Self { plugin, hooks: Vec::new(), environment: None, confirm: None });
+            let none = |plugin| Self { plugin, hooks: Vec::new(), environment: None, confirm: None };
+            return is_gate(&plugin).then(|| none(plugin));
         };
         let hooks = settings.value.get("hooks").and_then(Value::as_array).into_iter().flatten().enumerate();
         let hooks = hooks.filter_map(|(index, hook)| settings.hook(index, hook)).collect();
@@ -113,7 +119,12 @@ impl Settings<'_> {
             has_allowlist: text("source") != Some("any") && source_is_enforced,
             hop,
             names_confirmed: trust.contains("confirmed"),
-            max_body_bytes: hook.get("max_body_bytes").and_then(Value::as_f64).unwrap_or(DEFAULT_BODY_BYTES),
+            // The gate does not load with more.
+            max_body_bytes: hook
+                .get("max_body_bytes")
+                .and_then(Value::as_f64)
+                .filter(|size| *size <= MAX_BODY_BYTES)
+                .unwrap_or(DEFAULT_BODY_BYTES),
         })
     }
 

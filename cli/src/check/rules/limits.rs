@@ -1,6 +1,6 @@
 //! Sizes: bodies that Envoy must buffer, and heads that the inbox must read.
 
-use super::super::cursor::Cursor;
+use super::super::cursor::YamlCursor;
 use super::bootstrap::{BootstrapView, Extent, ManagerView};
 use super::catalog::{BUFFER_LIMIT, HEADER_LIMIT};
 use super::delivery::Destinations;
@@ -35,11 +35,11 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
 fn check_body(
     bootstrap: &BootstrapView<'_>,
     manager: &ManagerView<'_>,
-    listener: Option<&Cursor<'_>>,
+    listener: Option<&YamlCursor<'_>>,
     needed: f64,
     reporter: &mut Reporter,
 ) {
-    let mut report = |at: &Cursor<'_>, key: &str, limit: f64| {
+    let mut report = |at: &YamlCursor<'_>, key: &str, limit: f64| {
         if limit < needed {
             let wrong = format!(
                 "is {limit}, and a hook takes bodies of {needed} bytes: Envoy answers 413 before the gate"
@@ -82,7 +82,7 @@ fn check_body(
 }
 
 /// The inbox refuses a head that is larger than its own limits.
-fn check_head(at: &Cursor<'_>, reporter: &mut Reporter) {
+fn check_head(at: &YamlCursor<'_>, reporter: &mut Reporter) {
     let max_kb = number(MAX_HEAD) / 1024.0 - ADDED_KB;
     if at.number_at(&["max_request_headers_kb"]).unwrap_or(DEFAULT_HEAD_KB) > max_kb {
         let wrong = format!(

@@ -1,6 +1,6 @@
 //! Addresses: who reaches which listener.
 
-use super::super::cursor::Cursor;
+use super::super::cursor::YamlCursor;
 use super::bootstrap::{BootstrapView, ManagerView, host_and_port, is_local_host};
 use super::catalog::{
     ADMIN_ADDRESS, ADMIN_EXPOSED, ELSEWHERE, INBOX_OFF, LOOPBACK_LISTENER, NODE, PORT_TWICE,
@@ -41,7 +41,7 @@ fn check_ports(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
     for (index, address) in addresses.iter().enumerate() {
         let Some(own) = host_and_port(address).filter(|(_, port)| *port != 0) else { continue };
         if addresses.iter().take(index).any(|other| host_and_port(other) == Some(own)) {
-            let wrong = format!("is {}:{}, which another listener has: Envoy does not open it", own.0, own.1);
+            let wrong = format!("is {}:{}, which another listener has: Envoy does not start", own.0, own.1);
             reporter.error(&PORT_TWICE, address.spot(), wrong, "write a port of its own");
         }
     }
@@ -107,9 +107,9 @@ fn check_admin_route(
     }
 }
 
-fn is_same_address(one: &Cursor<'_>, other: &Cursor<'_>) -> bool {
-    let pipe = |address: &Cursor<'_>| address.text_at(&["pipe", "path"]).map(str::to_owned);
-    let port = |address: &Cursor<'_>| host_and_port(address).map(|(_, port)| port);
+fn is_same_address(one: &YamlCursor<'_>, other: &YamlCursor<'_>) -> bool {
+    let pipe = |address: &YamlCursor<'_>| address.text_at(&["pipe", "path"]).map(str::to_owned);
+    let port = |address: &YamlCursor<'_>| host_and_port(address).map(|(_, port)| port);
     (pipe(one).is_some() && pipe(one) == pipe(other)) || (port(one).is_some() && port(one) == port(other))
 }
 

@@ -51,6 +51,24 @@ impl Reporter {
         }
     }
 
+    /// Adds a finding unless the rule has one at this place: each hook shows the same mistake.
+    pub(super) fn add_once(
+        &mut self,
+        level: Level,
+        rule: &'static Rule,
+        at: Spot,
+        wrong: String,
+        remedy: String,
+    ) {
+        let is_same =
+            |known: &Finding| (known.line, known.column, known.rule) == (at.line, at.column, rule.name);
+        match self.findings.iter_mut().find(|known| is_same(known)) {
+            Some(known) if known.level <= level => {}
+            Some(known) => (known.level, known.wrong, known.remedy) = (level, wrong, remedy),
+            None => self.add(level, rule, at, wrong, remedy),
+        }
+    }
+
     /// The findings in the order of the file.
     pub(super) fn finish(mut self) -> Vec<Finding> {
         self.findings.sort_by_key(|finding| (finding.line, finding.column));

@@ -1,9 +1,10 @@
 //! Whether the gate runs on each hook's path.
 
-use super::super::cursor::Cursor;
+use super::super::cursor::YamlCursor;
 use super::bootstrap::{BootstrapView, Extent, ManagerView};
 use super::catalog::{DISABLED_HOOK, ELSEWHERE, OPEN_ROUTE, UNKNOWN_FILTER, UNROUTED_HOOK};
-use super::gate::{GateView, HookView};
+use super::delivery::Destinations;
+use super::gate::HookView;
 use super::matcher::{SampleRequest, SampleSender};
 use super::reporter::Reporter;
 use super::routes::{HostView, RouteAction, RouteView, per_filter};
@@ -11,7 +12,6 @@ use super::routes::{HostView, RouteAction, RouteView, per_filter};
 /// A hook on a virtual host where the gate runs on its path.
 pub(super) struct ServedHook<'b, 'y> {
     pub(super) manager: &'b ManagerView<'y>,
-    pub(super) gate: &'b GateView<'y>,
     pub(super) host: &'b HostView<'y>,
     pub(super) hook: &'b HookView,
 }
@@ -30,10 +30,13 @@ pub(super) fn check<'b, 'y>(
 ) -> Vec<ServedHook<'b, 'y>> {
     let mut all_served: Vec<ServedHook<'b, 'y>> = Vec::new();
     let mut all_unserved: Vec<(&HookView, Vec<UnservedHook<'b, 'y>>)> = Vec::new();
+    for manager in &bootstrap.managers {
+        routes_are_elsewhere(manager, reporter);
+    }
     for (manager, gate) in bootstrap.gated() {
         check_names(manager, reporter);
         for hook in &gate.hooks {
-            let (served, unserved) = on_hosts(manager, gate, hook);
+            let (served, unserved) = on_hosts(manager, hook);
             all_served.extend(served);
             if !routes_are_elsewhere(manager, reporter) && (!manager.hosts.is_empty() || is_whole(bootstrap))
             {
@@ -41,7 +44,18 @@ pub(super) fn check<'b, 'y>(
             }
         }
     }
+    let gated = Destinations::new(bootstrap).gated;
     for (hook, unserved) in all_unserved {
+        // The rule about ungated routes reports a way to a service.
+        let leads_to_service = |unserved: &UnservedHook<'_, '_>| {
+            unserved.route.is_some_and(|route| match &route.action {
+                RouteAction::AnyCluster => !gated.is_empty(),
+                _ => route.clusters().iter().any(|(cluster, _)| gated.contains(cluster)),
+            })
+        };
+        if unserved.iter().any(leads_to_service) {
+            continue;
+        }
         if !all_served.iter().any(|served| served.hook.name == hook.name && served.hook.path == hook.path) {
             report(hook, &unserved, reporter);
         }
@@ -55,7 +69,6 @@ fn is_whole(bootstrap: &BootstrapView<'_>) -> bool {
 
 fn on_hosts<'b, 'y>(
     manager: &'b ManagerView<'y>,
-    gate: &'b GateView<'y>,
     hook: &'b HookView,
 ) -> (Vec<ServedHook<'b, 'y>>, Vec<UnservedHook<'b, 'y>>) {
     let path = hook.delivery_path();
@@ -64,7 +77,7 @@ fn on_hosts<'b, 'y>(
         let routes = host.first_matches(&unjudged(&path, SampleSender::Provider));
         let open = routes.iter().find(|route| !manager.runs_gate(host, route));
         match (routes.is_empty(), open) {
-            (false, None) => served.push(ServedHook { manager, gate, host, hook }),
+            (false, None) => served.push(ServedHook { manager, host, hook }),
             _ => unserved.push(UnservedHook { manager, route: open.copied() }),
         }
     }
@@ -119,7 +132,7 @@ fn report(hook: &HookView, unserved: &[UnservedHook<'_, '_>], reporter: &mut Rep
 /// Reports names in `typed_per_filter_config` that no filter has. Envoy ignores them.
 fn check_names(manager: &ManagerView<'_>, reporter: &mut Reporter) {
     let Some(gate) = manager.gate_filter() else { return };
-    let check = |scope: &Cursor<'_>, reporter: &mut Reporter| {
+    let check = |scope: &YamlCursor<'_>, reporter: &mut Reporter| {
         for (name, entry) in per_filter(scope) {
             if manager.filters.iter().any(|filter| filter.name == name) {
                 continue;

@@ -1,6 +1,7 @@
 //! The client's address and the client's TLS, as the gate gets them.
 
-use super::super::cursor::{Cursor, Spot};
+use super::super::cursor::{Spot, YamlCursor};
+use super::super::finding::Level;
 use super::bootstrap::{BootstrapView, Extent};
 use super::catalog::{
     CLIENT_ADDRESS, CLIENT_CERTIFICATE, OLD_TLS, PLAIN_HTTP, PROXY_PROTOCOL, TLS_MISSING, TRUSTED_HOPS,
@@ -42,7 +43,7 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, served: &[ServedHook<'_, '_>]
 
 /// The fields from which Envoy takes the client's address.
 struct Addresses<'s, 'y> {
-    at: &'s Cursor<'y>,
+    at: &'s YamlCursor<'y>,
     hook: &'s HookView,
 }
 
@@ -81,17 +82,25 @@ impl Addresses<'_, '_> {
             let wrong =
                 format!("is not true: any client's x-forwarded-for is its address at the hook {name}");
             let at = self.at.spot_of("use_remote_address");
-            reporter.error(&CLIENT_ADDRESS, at, wrong, "write `use_remote_address: true`");
+            reporter.add_once(
+                Level::Error,
+                &CLIENT_ADDRESS,
+                at,
+                wrong,
+                "write `use_remote_address: true`".to_owned(),
+            );
         }
         if hops < 1.0 {
             let wrong = format!(
                 "is 0: Envoy overwrites the proxy's x-forwarded-proto, and every delivery of the hook {name} gets 403 https-required"
             );
-            reporter.error(
+            let remedy = "write the number of proxies, such as `xff_num_trusted_hops: 1`".to_owned();
+            reporter.add_once(
+                Level::Error,
                 &TRUSTED_HOPS,
                 self.at.spot_of("xff_num_trusted_hops"),
                 wrong,
-                "write the number of proxies, such as `xff_num_trusted_hops: 1`",
+                remedy,
             );
         }
     }
@@ -105,12 +114,11 @@ impl Addresses<'_, '_> {
         remedy: &str,
         reporter: &mut Reporter,
     ) {
-        match self.hook.has_allowlist {
-            true => {
-                reporter.error(rule, at, format!("{wrong}. Such a delivery gets 403 source-denied"), remedy)
-            }
-            false => reporter.warn(rule, at, wrong, remedy),
-        }
+        let (level, wrong) = match self.hook.has_allowlist {
+            true => (Level::Error, format!("{wrong}. Such a delivery gets 403 source-denied")),
+            false => (Level::Warning, wrong.to_owned()),
+        };
+        reporter.add_once(level, rule, at, wrong, remedy.to_owned());
     }
 }
 
@@ -132,7 +140,7 @@ fn check_tls(served: &[ServedHook<'_, '_>], reporter: &mut Reporter) {
     }
 }
 
-fn check_context(chain: &Cursor<'_>, reporter: &mut Reporter) {
+fn check_context(chain: &YamlCursor<'_>, reporter: &mut Reporter) {
     let socket = chain.get("transport_socket");
     let Some(context) = socket.and_then(|socket| socket.message_at("typed_config", "DownstreamTlsContext"))
     else {
@@ -176,7 +184,7 @@ fn check_context(chain: &Cursor<'_>, reporter: &mut Reporter) {
     }
 }
 
-fn check_proxy_protocol(listener: &Cursor<'_>, reporter: &mut Reporter) {
+fn check_proxy_protocol(listener: &YamlCursor<'_>, reporter: &mut Reporter) {
     for filter in listener.list("listener_filters") {
         let Some(fields) = filter.message_at("typed_config", "ProxyProtocol") else { continue };
         if fields.is_true("allow_requests_without_proxy_protocol") {

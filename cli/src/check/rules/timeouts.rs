@@ -1,6 +1,6 @@
 //! Times: RunBlob waits 30 s for an answer.
 
-use super::super::cursor::Cursor;
+use super::super::cursor::YamlCursor;
 use super::bootstrap::{BootstrapView, Extent, ManagerView};
 use super::catalog::{CONFIRM_TIMEOUT, IDLE_TIMEOUT, RETRIES, SENDER_TIMEOUT, SLOW_CLIENTS};
 use super::delivery::Destinations;
@@ -13,6 +13,8 @@ use std::time::Duration;
 const SENDER: Duration = Duration::from_secs(30);
 /// Envoy's default of a route's `timeout`.
 const DEFAULT_ROUTE: Duration = Duration::from_secs(15);
+/// A longer `request_timeout` is the cause, where its sum with a route's `timeout` is too long.
+const LONG_RECEIVE: Duration = Duration::from_secs(5);
 /// Envoy's default of `max_retries` of a circuit breaker.
 const DEFAULT_RETRIES: f64 = 3.0;
 
@@ -24,14 +26,17 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
         check_receive(bootstrap, manager, gate, receive, reporter);
         let mut longest = Duration::ZERO;
         let routes = manager.hosts.iter().flat_map(|host| host.routes.iter().map(move |route| (host, route)));
-        for (host, route) in routes.filter(|(_, route)| route.needs_verdict()) {
+        let judged = routes.filter(|(host, route)| route.needs_verdict() || manager.runs_gate(host, route));
+        for (host, route) in judged {
             let Some(forward) = route.forward() else { continue };
-            longest = longest.max(check_route(&forward, receive, reporter));
+            let counted = if receive > LONG_RECEIVE { Duration::ZERO } else { receive };
+            longest = longest.max(check_route(&forward, counted, reporter));
             let policy = forward.get("retry_policy").or_else(|| host.at.get("retry_policy"));
             if let Some(policy) = policy {
                 check_retries(bootstrap, route, &policy, &destinations, reporter);
             }
         }
+        check_sum(manager, receive, longest, reporter);
         check_idle(manager, longest, reporter);
     }
 }
@@ -69,8 +74,24 @@ fn check_receive(
     }
 }
 
+/// The times of a long `request_timeout` and the longest route.
+fn check_sum(manager: &ManagerView<'_>, receive: Duration, longest: Duration, reporter: &mut Reporter) {
+    if receive > LONG_RECEIVE
+        && longest < SENDER
+        && receive.saturating_add(longest) >= SENDER
+        && let Some(at) = &manager.at
+    {
+        let wrong = format!(
+            "is {}s, and with a route's {}s an answer comes after RunBlob's 30 s: it sends again what has arrived",
+            receive.as_secs_f64(),
+            longest.as_secs_f64()
+        );
+        reporter.error(&SENDER_TIMEOUT, at.spot_of("request_timeout"), wrong, "write 5s");
+    }
+}
+
 /// Returns the route's timeout.
-fn check_route(forward: &Cursor<'_>, receive: Duration, reporter: &mut Reporter) -> Duration {
+fn check_route(forward: &YamlCursor<'_>, receive: Duration, reporter: &mut Reporter) -> Duration {
     let timeout = forward.get("timeout").and_then(|timeout| timeout.duration()).unwrap_or(DEFAULT_ROUTE);
     let at = forward.spot_of("timeout");
     let remedy = format!("write at most {}s", 25_u64.saturating_sub(receive.as_secs()));
@@ -113,7 +134,7 @@ fn check_idle(manager: &ManagerView<'_>, longest: Duration, reporter: &mut Repor
 fn check_retries(
     bootstrap: &BootstrapView<'_>,
     route: &RouteView<'_>,
-    policy: &Cursor<'_>,
+    policy: &YamlCursor<'_>,
     destinations: &Destinations<'_>,
     reporter: &mut Reporter,
 ) {
@@ -126,7 +147,7 @@ fn check_retries(
             && destinations.services.contains(cluster)
         {
             let wrong =
-                format!("has {condition}: Envoy repeats deliveries that {cluster} may have taken already");
+                format!("has {condition}: Envoy repeats deliveries that the service may have taken already");
             reporter.warn(
                 &RETRIES,
                 policy.spot_of("retry_on"),

@@ -7,13 +7,17 @@ use super::gate::HookView;
 use super::matcher::SampleSender;
 use super::reporter::Reporter;
 use super::routes::{HostView, RouteAction, RouteView};
-use super::routing::{ServedHook, unjudged};
+use super::routing::unjudged;
 use blobgate::contract::header::PREFIX;
 use std::collections::BTreeSet;
 
-pub(super) fn check(bootstrap: &BootstrapView<'_>, served: &[ServedHook<'_, '_>], reporter: &mut Reporter) {
+pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
     let destinations = Destinations::new(bootstrap);
-    let ways = Ways { bootstrap, destinations, hooks: served.iter().map(|served| served.hook).collect() };
+    let ways = Ways {
+        bootstrap,
+        destinations,
+        hooks: bootstrap.gated().flat_map(|(_, gate)| &gate.hooks).collect(),
+    };
     for manager in &bootstrap.managers {
         for host in &manager.hosts {
             ways.check_host(manager, host, reporter);
@@ -80,7 +84,7 @@ impl<'y> Ways<'_, 'y> {
             found.iter().map(|address| address.node().to_json().to_string()).collect()
         };
         match &route.action {
-            RouteAction::AnyCluster(_) => !gated.is_empty(),
+            RouteAction::AnyCluster => !gated.is_empty(),
             RouteAction::Clusters(clusters) => clusters.iter().any(|(name, _)| {
                 let own = addresses(name);
                 gated.contains(name) || gated.iter().any(|gated| !own.is_disjoint(&addresses(gated)))

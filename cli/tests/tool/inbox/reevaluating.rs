@@ -56,12 +56,12 @@ pub(super) fn with_trust(trust: &str, hosts: &str) -> NamedTempFile {
     file
 }
 
-/// A completion with a video on this host, quarantined for this reason.
 /// Today's violation of an entry with another result host.
 const DENIED: &str =
     "result-url-denied: video_url: host is none of 1 allowed hosts, expected a host of result_url";
 
-fn quarantined(number: usize, host: &str, reason: &'static str) -> ForwardedDelivery {
+/// A completion with a video on this host, quarantined for this reason.
+pub(super) fn quarantined(number: usize, host: &str, reason: &'static str) -> ForwardedDelivery {
     let body = json!({
         "generation_id": generation(number),
         "status": "completed",
@@ -74,7 +74,7 @@ fn quarantined(number: usize, host: &str, reason: &'static str) -> ForwardedDeli
 
 impl RunningInbox {
     /// Forwards it with its own token id. Returns its id.
-    async fn quarantine(&self, number: usize, delivery: &ForwardedDelivery) -> i64 {
+    pub(super) async fn quarantine(&self, number: usize, delivery: &ForwardedDelivery) -> i64 {
         let mut request = self.client.post(format!("{}/hooks/veo3", self.receive));
         for (name, value) in delivery.headers() {
             request = request.header(name, value);

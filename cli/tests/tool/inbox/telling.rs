@@ -88,8 +88,9 @@ async fn tells_of_a_late_quarantined_released_and_delivered_event(place: TestSto
     let command = format!("blobgate inbox release {entry}");
     assert!(commands(&held["next"]).contains(&command), "{held}");
     // Ready to paste.
-    assert!(shown.contains(&format!("    {command} --admin {}/\n", inbox.admin)), "{shown}");
+    assert!(shown.contains(&format!("    {command} --admin {}\n", inbox.admin)), "{shown}");
     assert!(shown.contains("Release genuine entries."), "the remedy: {shown}");
+    assert!(!shown.contains("envoy.log"), "the event is here: {shown}");
 
     inbox.service.answer(503);
     inbox.lines(&["release", &entry.to_string(), "--yes"]);

@@ -1,6 +1,7 @@
 //! Calls the status API for a person, and compares its answer with the stored events.
 
-use super::read::{FoundPlaces, StoryEntry, StoryFacts, StoryPlace};
+use super::facts::{StoryEntry, StoryFacts};
+use super::read::{FoundPlaces, StoryPlace};
 use super::words::{call_answer, quoted};
 use super::{
     ComparedEntry, ComparedVerdict, GenerationStory, NextStep, StatusNow, StoryAnswer, StoryRequest, next,

@@ -1,12 +1,11 @@
 //! The next steps of a person.
 
-use super::read::{RouteTrouble, StoryEntry, StoryFacts};
-use super::tell::pause_subject;
-use super::words::{quoted, span};
+use super::facts::{RouteTrouble, StoryEntry, StoryFacts, covers};
+use super::words::{pause_subject, quoted, span};
 use super::{NextStep, StoryRequest};
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason};
 use crate::service::time;
-use crate::store::{DatedPause, EntryRow, Expectation, Pause};
+use crate::store::Expectation;
 use blobgate::Reason;
 use std::collections::BTreeMap;
 
@@ -39,7 +38,12 @@ pub(super) fn steps(facts: &StoryFacts) -> Vec<NextStep> {
             EntryState::Quarantined | EntryState::Delivered | EntryState::Superseded => {}
         }
     }
-    if facts.entries.iter().all(|entry| entry.row.lane != Lane::Deliver)
+    let is_here = |entry: &StoryEntry| {
+        let is_over =
+            matches!(entry.row.state, EntryState::Delivered | EntryState::Superseded | EntryState::Dropped);
+        entry.row.lane == Lane::Deliver || !is_over
+    };
+    if !facts.entries.iter().any(is_here)
         && let Some(expectation) = &facts.expectation
     {
         expected(facts, expectation, &mut steps);
@@ -181,12 +185,6 @@ fn waiting(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<NextStep>) {
     }
 }
 
-/// Whether a pause covers the route of an entry.
-pub(super) fn covers(pause: &DatedPause, row: &EntryRow) -> bool {
-    let pause = Pause { hook: pause.hook.clone(), event: pause.event.clone() };
-    row.route.as_deref().is_some_and(|route| pause.holds(route))
-}
-
 /// The steps of an expectation without an accepted event.
 fn expected(facts: &StoryFacts, expectation: &Expectation, steps: &mut Vec<NextStep>) {
     let generation = &expectation.generation;
@@ -257,12 +255,12 @@ fn say(why: impl Into<String>) -> NextStep {
     NextStep { why: why.into(), command: None }
 }
 
-impl StoryFacts {
-    /// The newest delivered entry.
-    fn delivered(&self) -> Option<&StoryEntry> {
-        self.entries.iter().rev().find(|entry| entry.row.state == EntryState::Delivered)
-    }
+/// Whether the service has the event, or is going to.
+fn is_on_its_way(state: EntryState) -> bool {
+    matches!(state, EntryState::Waiting | EntryState::InFlight | EntryState::Delivered)
+}
 
+impl StoryFacts {
     /// The present state in a few words.
     pub(super) fn state(&self) -> String {
         let mut counts: BTreeMap<&'static str, i64> = BTreeMap::new();
@@ -281,7 +279,7 @@ impl StoryFacts {
         let mut words: Vec<_> = words.collect();
         if let Some(expectation) = &self.expectation
             && expectation.job.is_some()
-            && self.delivered().is_none()
+            && !self.entries.iter().any(|entry| is_on_its_way(entry.row.state))
             && !self.entries.iter().any(|entry| entry.row.lane == Lane::Deliver)
         {
             let is_overdue = self.overdue_at(expectation).is_some();

@@ -1,54 +1,14 @@
 //! Reads the facts of a story.
 
-use super::next::covers;
-use super::tell::is_success;
+use super::facts::{RouteTrouble, StoryEntry, StoryFacts};
 use super::{MAX_STORIES, StorySubject};
 use crate::arrival::read_headers;
-use crate::entry::{EntryState, ExpectationState};
+use crate::entry::EntryState;
 use crate::service::Operations;
 use crate::service::error::Error;
-use crate::store::{
-    AttemptRow, DatedPause, EntryRow, EntrySelection, Expectation, Filter, MAX_FOUND, SearchKey,
-    StoredPayload,
-};
+use crate::store::{EntryRow, EntrySelection, Filter, MAX_FOUND, SearchKey, StoredPayload};
 use blobgate::contract::{EventSource, header};
 use std::collections::BTreeSet;
-
-/// The stored facts about a generation, or about an entry without one.
-pub(super) struct StoryFacts {
-    pub(super) hook: String,
-    pub(super) generation: Option<String>,
-    pub(super) now: i64,
-    /// The oldest first.
-    pub(super) entries: Vec<StoryEntry>,
-    pub(super) more_entries: i64,
-    pub(super) expectation: Option<Expectation>,
-    /// All pauses of the store.
-    pub(super) all_pauses: Vec<DatedPause>,
-    /// The routes of waiting entries that fail.
-    pub(super) troubles: Vec<RouteTrouble>,
-    /// The time from an announcement until its event is overdue.
-    pub(super) reconcile_after: i64,
-    /// Whether the inbox has a status API.
-    pub(super) reconciles: bool,
-}
-
-pub(super) struct StoryEntry {
-    pub(super) row: EntryRow,
-    pub(super) payload: Option<StoredPayload>,
-    pub(super) attempts: Vec<AttemptRow>,
-    /// Whether the reconciler fetched it.
-    pub(super) is_reconciled: bool,
-}
-
-/// The failing service of a route.
-pub(super) struct RouteTrouble {
-    pub(super) route: String,
-    pub(super) is_down: bool,
-    /// Such as `answers 5xx`.
-    pub(super) outcome: String,
-    pub(super) since: Option<i64>,
-}
 
 /// The places of stories, the newest first.
 pub(super) struct FoundPlaces {
@@ -216,37 +176,6 @@ impl Operations {
             Some(RouteTrouble { route, is_down, outcome, since: failure.map(|failure| failure.since) })
         };
         routes.into_iter().filter_map(trouble).collect()
-    }
-}
-
-impl StoryEntry {
-    /// Whether the last recorded attempt delivered it.
-    pub(super) fn ends_with_success(&self) -> bool {
-        self.attempts.last().is_some_and(is_success)
-    }
-}
-
-impl StoryFacts {
-    /// The job of the announcement.
-    pub(super) fn announced_job(&self) -> Option<&str> {
-        self.expectation.as_ref()?.job.as_deref()
-    }
-
-    /// The time of the reconciler's next call.
-    pub(super) fn next_call_at(&self) -> Option<i64> {
-        let expectation = self.expectation.as_ref().filter(|_| self.reconciles)?;
-        let is_open = expectation.state == ExpectationState::Expected || expectation.wanted.is_some();
-        is_open.then_some(expectation.ask_at)
-    }
-
-    /// The pauses in the way of a waiting entry.
-    pub(super) fn pauses(&self) -> impl Iterator<Item = &DatedPause> {
-        let waiting = |pause: &&DatedPause| {
-            self.entries
-                .iter()
-                .any(|entry| entry.row.state == EntryState::Waiting && covers(pause, &entry.row))
-        };
-        self.all_pauses.iter().filter(waiting)
     }
 }
 

@@ -1,10 +1,9 @@
 //! Orders the facts of a generation by time, and words them.
 
-use super::next::covers;
-use super::read::{RouteTrouble, StoryEntry, StoryFacts};
-use super::words::{call_answer, counted, reason, span};
+use super::facts::{RouteTrouble, StoryEntry, StoryFacts, covers, is_success};
+use super::words::{call_answer, counted, pause_subject, reason, span};
 use super::{GenerationStory, StoryEvent, StoryLine, next};
-use crate::entry::{EntryState, ExpectationState, Lane, Superseded};
+use crate::entry::{EntryState, Lane, Superseded};
 use crate::service::time;
 use crate::store::{AttemptRow, EntryRow, Expectation};
 
@@ -91,16 +90,6 @@ impl StoryFacts {
             let text = "next status call".to_owned();
             push(lines, Some(expectation.ask_at), StoryEvent::CallDue, None, text);
         }
-    }
-
-    /// The time from which no accepted event was overdue. `None` if one came in time, or may have.
-    pub(super) fn overdue_at(&self, expectation: &Expectation) -> Option<i64> {
-        let at = expectation.expected_at.saturating_add(self.reconcile_after);
-        let first = self.entries.iter().filter(|entry| entry.row.lane == Lane::Deliver);
-        let first = first.map(|entry| entry.row.received_at).min();
-        let is_open = !matches!(expectation.state, ExpectationState::Arrived | ExpectationState::Reconciled);
-        let is_late = first.map_or(is_open, |first| first > at);
-        (expectation.job.is_some() && at <= self.now && is_late).then_some(at)
     }
 
     fn entry_lines(&self, entry: &StoryEntry, lines: &mut Vec<DatedLine>) {
@@ -287,24 +276,11 @@ fn outcome(attempt: &AttemptRow) -> String {
     }
 }
 
-pub(super) fn is_success(attempt: &AttemptRow) -> bool {
-    attempt.status.is_some_and(|status| (200..300).contains(&status))
-}
-
 fn superseding(superseded: Superseded) -> &'static str {
     match superseded {
         Superseded::Failed => ". It supersedes a failure",
         Superseded::Timeout => ". It supersedes a timeout",
         Superseded::Unauthenticated => ". It supersedes the event of an unauthenticated sender",
-    }
-}
-
-/// The subject of a pause. An empty hook or event is every one.
-pub(super) fn pause_subject(hook: &str, event: &str) -> String {
-    match (hook, event) {
-        ("", event) => format!("{event} events"),
-        (hook, "") => format!("hook {hook}"),
-        (hook, event) => format!("{hook}/{event}"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Stories of stored facts: their order, words and next steps.
 
-use super::read::{RouteTrouble, StoryEntry, StoryFacts};
+use super::facts::{RouteTrouble, StoryEntry, StoryFacts};
 use super::words::{call_answer, quoted, span};
 use super::{GenerationStory, NextStep, StoryEvent, StoryRequest, next};
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason, Superseded};
@@ -395,6 +395,7 @@ fn writes_spans_and_words() {
         (999, "0ms"),
         (40_000, "40ms"),
         (1_250_000, "1.2s"),
+        (2 * SECOND, "2s"),
         (59 * SECOND, "59s"),
         (13 * MINUTE, "13m"),
         (65 * SECOND, "1m 5s"),

@@ -15,8 +15,10 @@ pub(super) fn span(micros: i64) -> String {
     };
     match micros.max(0) {
         0..1_000_000 => format!("{}ms", part(1_000, i64::MAX)),
-        1_000_000..10_000_000 => format!("{}.{}s", part(1_000_000, i64::MAX), part(100_000, 1_000_000)),
-        10_000_000..MINUTE => format!("{}s", part(1_000_000, i64::MAX)),
+        1_000_000..10_000_000 if part(100_000, 1_000_000) > 0 => {
+            format!("{}.{}s", part(1_000_000, i64::MAX), part(100_000, 1_000_000))
+        }
+        1_000_000..MINUTE => format!("{}s", part(1_000_000, i64::MAX)),
         MINUTE..HOUR => two(part(MINUTE, i64::MAX), "m", part(1_000_000, MINUTE), "s"),
         HOUR..DAY => two(part(HOUR, i64::MAX), "h", part(MINUTE, HOUR), "m"),
         DAY.. => two(part(DAY, i64::MAX), "d", part(HOUR, DAY), "h"),
@@ -73,4 +75,13 @@ pub(super) fn quoted(word: &str) -> String {
         return word.to_owned();
     }
     format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+/// The subject of a pause. An empty hook or event is every one.
+pub(super) fn pause_subject(hook: &str, event: &str) -> String {
+    match (hook, event) {
+        ("", event) => format!("{event} events"),
+        (hook, "") => format!("hook {hook}"),
+        (hook, event) => format!("{hook}/{event}"),
+    }
 }
