@@ -2,6 +2,8 @@
 
 use crate::Reason;
 use crate::contract::problem_type;
+#[cfg(not(target_family = "wasm"))]
+use crate::settings::ValueForm;
 use crate::settings::{ConfigError, Node};
 use fluent_uri::Uri;
 
@@ -15,8 +17,10 @@ pub enum Answers {
 }
 
 impl Answers {
+    pub(crate) const WORDS: &[(&str, Self)] = &[("status", Answers::Status), ("receipt", Answers::Receipt)];
+
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
-        node.one_of(&[("status", Answers::Status), ("receipt", Answers::Receipt)])
+        node.one_of(Self::WORDS)
     }
 }
 
@@ -67,6 +71,17 @@ pub(crate) fn parse_docs(node: &Node<'_>) -> Result<String, ConfigError> {
         Ok(url) if is_base(url) => Ok(text.trim_end_matches('/').to_owned()),
         _ => Err(node.invalid(EXPECTED)),
     }
+}
+
+/// RFC 3986, with a host and without userinfo, query and fragment.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn docs_form() -> ValueForm {
+    const ESCAPED: &str = "%[0-9A-Fa-f]{2}";
+    const NAME: &str = "-A-Za-z0-9._~!$&'()*+,;=";
+    let address = crate::ip_ranges::patterns::v6();
+    let host = format!(r"(?:[{NAME}]|{ESCAPED})+|\[(?:{address}|[Vv][0-9A-Fa-f]+\.[{NAME}:]+)\]");
+    let pattern = format!("[Hh][Tt][Tt][Pp][Ss]://(?:{host})(?::[0-9]*)?(?:/(?:[{NAME}:@]|{ESCAPED})*)*");
+    ValueForm::text("an https URL without query and fragment", &pattern)
 }
 
 #[cfg(test)]

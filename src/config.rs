@@ -1,24 +1,26 @@
 //! The configuration: the bytes that the host passes, parsed into domain types.
 
+#[cfg(not(target_family = "wasm"))]
+mod schema;
 mod wire;
 
 use crate::answer::parse_docs;
 use crate::confirm::Provider;
 use crate::contract;
-#[cfg(not(target_family = "wasm"))]
-use crate::contract::token::MAX_NAME;
 use crate::hook::{Hook, SharedSections, conflict};
 use crate::json::{self, Value};
 use crate::keyring::Keyring;
-#[cfg(not(target_family = "wasm"))]
-use crate::settings::Section;
 use crate::settings::{ConfigError, Environment, Node, keys};
+#[cfg(not(target_family = "wasm"))]
+use crate::settings::{Section, ValueForm};
 use crate::sign::Signer;
 use crate::token::TokenKeys;
+#[cfg(not(target_family = "wasm"))]
+pub use schema::schema;
 use std::sync::Arc;
 
 /// A valid configuration.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The name in each log line and counter: `[a-z0-9-]{1,32}`.
     pub environment: String,
@@ -32,19 +34,19 @@ keys! {
     /// The keys of the configuration itself.
     "": SECTIONS, section {
         /// The version of this format.
-        "version": "`1`";
+        "version": ValueForm::exactly(1.into());
         /// The name in each log line, counter and token audience.
-        "environment": format!("a name, `[a-z0-9-]{{1,{MAX_NAME}}}`");
+        "environment": ValueForm::name();
         /// The address where you publish this book. The `type` of a problem document begins with it.
-        "docs": "an https URL without query and fragment" => format!("`{}`", contract::DOCS);
+        "docs": crate::answer::docs_form() => format!("`{}`", contract::DOCS);
         /// Every guarded path. At least one.
-        "hooks": "a list of [hooks](#hook)";
+        "hooks": ValueForm::list(&ValueForm::section("hook")).written("a list of [hooks](#hook)");
         /// The keys that verify callback tokens.
-        "token": "[`token`](#token)" => "none: no hook's `trust` may name `token`";
+        "token": ValueForm::section("token") => "none: no hook's `trust` may name `token`";
         /// The provider's status API.
-        "confirm": "[`confirm`](#confirm)" => "none: no hook's `trust` may name `confirmed`";
+        "confirm": ValueForm::section("confirm") => "none: no hook's `trust` may name `confirmed`";
         /// The keys that sign deliveries to services.
-        "sign": "[`sign`](#sign)" => "none: the gate signs nothing";
+        "sign": ValueForm::section("sign") => "none: the gate signs nothing";
     }
 }
 

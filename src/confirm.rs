@@ -6,6 +6,8 @@ mod polled_status;
 use crate::dialect::Dialect;
 use crate::event::{Event, Failure, Kind};
 use crate::json;
+#[cfg(not(target_family = "wasm"))]
+use crate::settings::ValueForm;
 use crate::settings::{ConfigError, Node, keys};
 use crate::trust::Answer;
 use crate::violation::Detail;
@@ -85,13 +87,13 @@ keys! {
     /// The settings of calls to the provider's status API.
     "confirm": KEYS, section {
         /// The Envoy cluster of the status API. It adds the API key.
-        "cluster": "the name of a cluster";
+        "cluster": ValueForm::text("the name of a cluster", "[!-~]+");
         /// The host of the status API.
-        "authority": "a host such as `platform.runblob.io`, with or without `:port`";
+        "authority": authority_form();
         /// The most calls in any minute, of all workers of one Envoy.
-        "per_minute": format!("1 to {MAX_PER_MINUTE}") => format!("`{DEFAULT_PER_MINUTE}`");
+        "per_minute": ValueForm::whole_number(1, MAX_PER_MINUTE) => format!("`{DEFAULT_PER_MINUTE}`");
         /// The time limit for an answer.
-        "timeout": format!("`{}s` to `{}s`", MIN_TIMEOUT.as_secs_f64(), MAX_TIMEOUT.as_secs_f64())
+        "timeout": ValueForm::duration(MIN_TIMEOUT, MAX_TIMEOUT)
             => format!("`{}s`", DEFAULT_TIMEOUT.as_secs_f64());
     }
 }
@@ -171,6 +173,24 @@ fn without_query(event: &Event) -> Option<&str> {
 }
 
 impl Outcome {
+    /// Every outcome.
+    #[cfg(not(target_family = "wasm"))]
+    pub const ALL: &[Outcome] = &[
+        Outcome::Confirmed,
+        Outcome::Contradicted,
+        Outcome::Unknown,
+        Outcome::StillWorking,
+        Outcome::Unauthorized,
+        Outcome::Limited,
+        Outcome::Status,
+        Outcome::Unreadable,
+        Outcome::NoAnswer,
+        Outcome::Budget,
+        Outcome::InFlight,
+        Outcome::NotStarted,
+        Outcome::Remembered,
+    ];
+
     /// The meaning for the trust rule.
     pub const fn answer(self) -> Answer {
         match self {
@@ -255,6 +275,18 @@ fn is_authority(text: &str) -> bool {
     }
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
     host.as_bytes().split(|byte| *byte == b'.').all(|label| !label.is_empty() && label.iter().all(is_plain))
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn authority_form() -> ValueForm {
+    const NAME: &str = r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*";
+    const PORT: &str =
+        "0*(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
+    let address = crate::ip_ranges::patterns::v6();
+    ValueForm::text(
+        "a host such as `platform.runblob.io`, with or without `:port`",
+        &format!(r"(?:{NAME}|\[(?:{address})\])(?::{PORT})?"),
+    )
 }
 
 impl Provider {

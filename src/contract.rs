@@ -52,7 +52,10 @@ pub fn is_request_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(is_safe)
 }
 
-/// Whether a text can be the value of [`header::DETAIL`]: up to 160 characters of visible ASCII without `"` and `\\`.
+/// The largest size of a [`header::DETAIL`].
+pub const MAX_DETAIL: usize = 160;
+
+/// Whether a text can be the value of [`header::DETAIL`]: up to [`MAX_DETAIL`] bytes of visible ASCII without `"` and `\\`.
 ///
 /// ```
 /// use blobgate::contract::is_detail;
@@ -62,7 +65,7 @@ pub fn is_request_id(text: &str) -> bool {
 /// ```
 pub fn is_detail(text: &str) -> bool {
     let is_safe = |byte: u8| matches!(byte, b' '..=b'~') && !b"\"\\".contains(&byte);
-    (1..=160).contains(&text.len()) && text.bytes().all(is_safe)
+    (1..=MAX_DETAIL).contains(&text.len()) && text.bytes().all(is_safe)
 }
 
 /// Whether a text is a `traceparent` of version 00 ([W3C Trace Context](https://www.w3.org/TR/trace-context/), section 3.2).

@@ -148,8 +148,12 @@ impl Dialect {
         Self::ALL.iter().map(|dialect| dialect.name()).collect::<Vec<_>>().join(" or ")
     }
 
+    pub(crate) fn words() -> Vec<(&'static str, Self)> {
+        Self::ALL.iter().map(|dialect| (dialect.name(), *dialect)).collect()
+    }
+
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
-        node.one_of(&Self::ALL.iter().map(|dialect| (dialect.name(), *dialect)).collect::<Vec<_>>())
+        node.one_of(&Self::words())
     }
 }
 
@@ -163,6 +167,8 @@ pub enum Schema {
 }
 
 impl Schema {
+    pub(crate) const WORDS: &[(&str, Self)] = &[("tolerant", Schema::Tolerant), ("strict", Schema::Strict)];
+
     /// Decides on drift.
     ///
     /// # Errors
@@ -185,6 +191,6 @@ impl Schema {
     }
 
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
-        node.one_of(&[("tolerant", Schema::Tolerant), ("strict", Schema::Strict)])
+        node.one_of(Self::WORDS)
     }
 }

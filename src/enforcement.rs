@@ -1,5 +1,7 @@
 //! The effect of a violation: for a whole hook, for one check, and for an authenticated sender.
 
+#[cfg(not(target_family = "wasm"))]
+use crate::settings::ValueForm;
 use crate::settings::{ConfigError, Node, keys};
 
 keys! {
@@ -7,14 +9,14 @@ keys! {
     /// `blobgate-observed`.
     "hooks[].checks": KEYS, section {
         /// The client address.
-        "source": "`enforce` or `observe`" => "`enforce`";
+        "source": ValueForm::words(Check::WORDS) => "`enforce`";
         /// The host of the result.
-        "result_url": "`enforce` or `observe`" => "`enforce`";
+        "result_url": ValueForm::words(Check::WORDS) => "`enforce`";
         /// The trust rule. `observe` accepts every valid delivery, and never calls the status API. It quarantines an invalid
         /// delivery from an authenticated sender, and refuses others.
-        "trust": "`enforce` or `observe`" => "`enforce`";
+        "trust": ValueForm::words(Check::WORDS) => "`enforce`";
         /// The prompt that a token is bound to by its claim `ph`. The provider may send another wording: observe first.
-        "prompt": "`enforce`, `observe` or `off`" => "`off`";
+        "prompt": Check::prompt_form() => "`off`";
     }
 }
 
@@ -61,14 +63,18 @@ pub struct Checks {
 }
 
 impl Mode {
+    pub(crate) const WORDS: &[(&str, Self)] = &[("enforce", Mode::Enforce), ("observe", Mode::Observe)];
+
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
-        node.one_of(&[("enforce", Mode::Enforce), ("observe", Mode::Observe)])
+        node.one_of(Self::WORDS)
     }
 }
 
 impl Quarantine {
+    pub(crate) const WORDS: &[(&str, Self)] = &[("route", Quarantine::Route), ("none", Quarantine::None)];
+
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
-        node.one_of(&[("route", Quarantine::Route), ("none", Quarantine::None)])
+        node.one_of(Self::WORDS)
     }
 }
 
@@ -86,16 +92,12 @@ impl Checks {
         let prompt = match fields.optional("prompt") {
             // YAML reads an unquoted `off` as the boolean false.
             Some(node) if node.is_false() => Check::Off,
-            Some(node) => {
-                const WORDS: &[(&str, Check)] =
-                    &[("enforce", Check::Enforce), ("observe", Check::Observe), ("off", Check::Off)];
-                match (node.one_of(WORDS)?, takes_token) {
-                    (Check::Enforce | Check::Observe, false) => {
-                        return Err(node.conflict("needs a token, and the path takes none", "off"));
-                    }
-                    (check, _) => check,
+            Some(node) => match (node.one_of(Check::PROMPT_WORDS)?, takes_token) {
+                (Check::Enforce | Check::Observe, false) => {
+                    return Err(node.conflict("needs a token, and the path takes none", "off"));
                 }
-            }
+                (check, _) => check,
+            },
             None => Check::Off,
         };
         Ok(Self {
@@ -108,7 +110,19 @@ impl Checks {
 }
 
 impl Check {
-    pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
-        node.one_of(&[("enforce", Check::Enforce), ("observe", Check::Observe)])
+    const WORDS: &[(&str, Self)] = &[("enforce", Check::Enforce), ("observe", Check::Observe)];
+    const PROMPT_WORDS: &[(&str, Self)] =
+        &[("enforce", Check::Enforce), ("observe", Check::Observe), ("off", Check::Off)];
+
+    fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+        node.one_of(Self::WORDS)
+    }
+
+    /// Also false: YAML reads an unquoted `off` so.
+    #[cfg(not(target_family = "wasm"))]
+    fn prompt_form() -> ValueForm {
+        let words = ValueForm::words(Self::PROMPT_WORDS);
+        let written = words.written.clone();
+        words.or(ValueForm::exactly(false.into())).written(written)
     }
 }

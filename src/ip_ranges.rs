@@ -1,5 +1,8 @@
 //! Sets of IP addresses from the configuration.
 
+#[cfg(not(target_family = "wasm"))]
+pub(crate) mod patterns;
+
 use crate::settings::{ConfigError, Node};
 use ipnet::{IpNet, Ipv4Net};
 use std::net::IpAddr;

@@ -3,6 +3,8 @@
 use crate::contract::signature::KEY_PREFIX;
 use crate::contract::token::BASE64_PREFIX;
 use crate::secret::Secret;
+#[cfg(not(target_family = "wasm"))]
+use crate::settings::ValueForm;
 use crate::settings::{ConfigError, Environment, Node};
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD, STANDARD};
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
@@ -96,6 +98,12 @@ impl<'e> Keyring<'e> {
     fn find(&self, readings: &[Vec<u8>]) -> Option<&KeyUse> {
         self.uses.iter().find(|one| one.readings.iter().any(|reading| readings.contains(reading)))
     }
+}
+
+/// The name of an environment variable.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn variable_form(written: &str) -> ValueForm {
+    ValueForm::text(written, "[A-Za-z0-9_]+")
 }
 
 /// The possible readings of a key's text: the text, the text after a key's prefix, and the decoded base64 of the latter.

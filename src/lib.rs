@@ -15,6 +15,8 @@ pub mod dialect;
 pub mod enforcement;
 pub mod event;
 pub mod exchange;
+#[cfg(not(target_family = "wasm"))]
+pub mod explain;
 pub mod forward;
 pub mod head;
 pub mod headers;

@@ -9,8 +9,8 @@ use crate::hook::{Hook, HookMatch};
 use crate::request::ContentType;
 use crate::token::{self, Token};
 use crate::trace::Observer;
-use crate::violation::{Detail, Violation};
-use crate::{Reason, json, request, result_url, source, transport};
+use crate::violation::Violation;
+use crate::{json, request, result_url, source, transport};
 use std::sync::Arc;
 
 mod delivery;
@@ -127,7 +127,7 @@ fn check_body(
 ) -> Result<Event, InvalidPayload> {
     let AdmittedHead { hook, token, observed, content_type, .. } = admitted;
     let parsed = match body {
-        [] => Err(Detail::new(request::BODY, "is empty", "a JSON object").of(Reason::BodyMissing)),
+        [] => Err(request::NO_BODY),
         body => json::parse(body, hook.max_depth, hook.dialect.known()),
     };
     observer.stage(|| report::json(hook, body, parsed.as_ref()));

@@ -174,8 +174,8 @@ reasons! {
     Json JsonDuplicateKey "json-duplicate-key" 400 "An object has a key twice, or a key that differs from a known key only in case."
     /// A required field is missing or not as documented; with `schema: strict`, any field.
     ///
-    /// `blobgate inbox show ID` names the field. If the provider has changed its payload, [release the entry as its
-    /// event](../howto/replay-and-reevaluate.md).
+    /// The detail names the field, in the log and in `blobgate inbox show ID`. If the provider has changed its payload, [release
+    /// the entry as its event](../howto/replay-and-reevaluate.md).
     Dialect SchemaInvalid "schema-invalid" 422 "A required field is missing or not as documented."
     /// The generation's id is not a UUID.
     ///
@@ -237,19 +237,20 @@ impl Reason {
     }
 }
 
-/// A paragraph of Markdown on one line, with the texts of its links alone.
+/// A paragraph of Markdown on one line. The page of a link stands behind its text.
 #[cfg(not(target_family = "wasm"))]
 fn plain(paragraph: &str) -> String {
     let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
     let (mut text, mut rest) = (String::new(), line.as_str());
     while let Some((before, link)) = rest.split_once('[') {
-        let Some((name, (_, after))) =
+        let Some((name, (target, after))) =
             link.split_once("](").and_then(|(name, target)| Some((name, target.split_once(')')?)))
         else {
             break;
         };
-        text.push_str(before);
-        text.push_str(name);
+        // The links are relative to the reference.
+        let page = target.strip_prefix("../").map_or_else(|| format!("reference/{target}"), str::to_owned);
+        text.extend([before, name, " (docs/", &page, ")"]);
         rest = after;
     }
     text + rest
@@ -280,9 +281,10 @@ mod tests {
                 assert!(text.ends_with('.') && !text.contains("](") && !text.contains('\n'), "{text}");
             }
         }
-        let expected =
-            "If the provider called, add its address to `source`. Behind a load balancer see its page.";
+        let expected = "If the provider called, add its address to `source`. Behind a load balancer see its page \
+                        (docs/howto/load-balancers.md).";
         assert_eq!(Reason::SourceDenied.remedy(), expected);
-        assert_eq!(Reason::TokenMissing.remedy(), "Pass a callback URL with a token with each generation.");
+        let remedy = Reason::HttpsRequired.remedy();
+        assert!(remedy.ends_with("set `transport` (docs/reference/configuration.md#transport)."), "{remedy}");
     }
 }

@@ -21,7 +21,7 @@ pub fn check(max_body_bytes: usize, head: &Head<'_>) -> Result<(), Violation> {
     }
     check_length(max_body_bytes, head)?;
     match head.ending {
-        Ending::Here => Err(Detail::new(BODY, "is missing", "a body after the head").of(Reason::BodyMissing)),
+        Ending::Here => Err(NO_BODY),
         Ending::Later => Ok(()),
     }
 }
@@ -29,6 +29,9 @@ pub fn check(max_body_bytes: usize, head: &Head<'_>) -> Result<(), Violation> {
 /// The field of a detail about the body as a whole.
 pub(crate) const BODY: &str = "body";
 const ENCODING: &str = "content-encoding";
+
+/// The violation of a request without a body, or with an empty one.
+pub(crate) const NO_BODY: Violation = Detail::new(BODY, "is empty", "a JSON object").of(Reason::BodyMissing);
 
 /// The violation of a body over the limit.
 pub(crate) const fn too_large(field: &'static str, max_body_bytes: usize) -> Violation {
@@ -135,7 +138,7 @@ mod tests {
         const NO_NUMBER: &str = "content-length: is not a 64-bit number, expected one whole number";
         const REPEATED: &str = "content-encoding: is repeated, expected identity or none";
         const TOO_LONG: &str = "content-length: is over the limit, expected at most 100 bytes";
-        const MISSING: &str = "body: is missing, expected a body after the head";
+        const MISSING: &str = "body: is empty, expected a JSON object";
         let (gzip, long) = (("content-encoding", "gzip"), ("content-length", "101"));
         request("POST", &[], Later, Ok(()));
         request("POST", &[("content-encoding", "Identity"), ("content-length", "100")], Later, Ok(()));

@@ -5,6 +5,8 @@
 //! strictly: control characters, spaces, backslashes, non-ASCII characters and an invalid `%` are errors. A WHATWG parser would
 //! strip or repair them. The checks here refuse the remaining ambiguous URLs.
 
+#[cfg(not(target_family = "wasm"))]
+use crate::settings::ValueForm;
 use crate::settings::{ConfigError, Node};
 use crate::violation::Detail;
 use crate::{Reason, Violation};
@@ -19,10 +21,29 @@ pub enum ResultUrl {
     On(HostList),
 }
 
+const ANY: &str = "any";
+
+/// A hook's `result_url`.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn form() -> ValueForm {
+    let label = format!("[a-z0-9](?:[a-z0-9-]{{0,{}}}[a-z0-9])?", MAX_LABEL.saturating_sub(2));
+    let name = format!(r"{label}(?:\.{label})+");
+    let below = format!(r"\*\.{name}");
+    let host = |pattern: &str, max: usize| {
+        ValueForm::text("a host such as `runblob.io` or `\"*.runblob.io\"`, in lower case", pattern)
+            .without(r"\.(?:[0-9]+|0x[0-9a-f]*)$")
+            .with("maxLength", max.into())
+    };
+    let hosts = host(&name, MAX_NAME).or(host(&below, MAX_NAME.saturating_add("*.".len())));
+    ValueForm::words(&[(ANY, ResultUrl::Any)])
+        .or(ValueForm::list(&hosts))
+        .written("a list of hosts such as `[runblob.io, \"*.runblob.io\"]`, or `any`")
+}
+
 impl ResultUrl {
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         match node.as_text() {
-            Some("any") => Ok(ResultUrl::Any),
+            Some(ANY) => Ok(ResultUrl::Any),
             _ => HostList::parse(node).map(ResultUrl::On),
         }
     }

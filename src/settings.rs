@@ -1,7 +1,11 @@
 //! Readers of configuration values. Each value has its path, so that every error can name the field.
 
+#[cfg(not(target_family = "wasm"))]
+mod form;
 mod keys;
 
+#[cfg(not(target_family = "wasm"))]
+pub use form::ValueForm;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use keys::join_lines;
 pub(crate) use keys::keys;
@@ -157,12 +161,14 @@ impl<'v> Node<'v> {
         matches!(self.value, Value::Bool(true))
     }
 
-    /// A duration as Envoy writes it, `3s` or `0.25s`, within limits.
+    /// A duration as Envoy writes it, `3s` or `0.25s`, within limits. protobuf has nanoseconds, and refuses more digits.
     pub(crate) fn duration(&self, min: Duration, max: Duration) -> Result<Duration, ConfigError> {
         let invalid =
             || self.invalid(&format!("a time from {}s to {}s", min.as_secs_f64(), max.as_secs_f64()));
         let number = self.as_text().and_then(|text| text.strip_suffix('s')).ok_or_else(invalid)?;
-        if !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
+        const MAX_DIGITS: usize = 9;
+        let digits = number.split_once('.').map_or(0, |(_, digits)| digits.len());
+        if digits > MAX_DIGITS || !number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
             return Err(invalid());
         }
         let seconds = number.parse().map_err(|_| invalid())?;

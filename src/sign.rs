@@ -5,6 +5,8 @@ use crate::contract::signature::{SigningKey, SigningKeys};
 use crate::dialect::Dialect;
 use crate::event::Event;
 use crate::keyring::Keyring;
+#[cfg(not(target_family = "wasm"))]
+use crate::settings::ValueForm;
 use crate::settings::{ConfigError, Node, keys};
 use sha2::{Digest, Sha256};
 
@@ -20,7 +22,10 @@ keys! {
     "sign": KEYS, section {
         /// The environment variables that contain the keys: `whsec_` and the base64 of 24 to 64 bytes. With two names each
         /// delivery has two signatures, so that services can change to the new key.
-        "env": format!("a list of 1 to {MAX_KEYS} names of variables");
+        "env": ValueForm::list(&crate::keyring::variable_form("the name of a variable"))
+            .written(format!("a list of 1 to {MAX_KEYS} names of variables"))
+            .with("maxItems", MAX_KEYS.into())
+            .with("uniqueItems", true.into());
     }
 }
 

@@ -2,6 +2,8 @@
 
 use crate::head::Head;
 use crate::ip_ranges::Ranges;
+#[cfg(not(target_family = "wasm"))]
+use crate::settings::ValueForm;
 use crate::settings::{ConfigError, Node};
 use crate::transport::Transport;
 use crate::violation::Detail;
@@ -17,10 +19,20 @@ pub enum Source {
     In(Ranges),
 }
 
+const ANY: &str = "any";
+
+/// A hook's `source`.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn form() -> ValueForm {
+    ValueForm::words(&[(ANY, Source::Any)])
+        .or(crate::ip_ranges::patterns::form())
+        .written("a list of IPv4 and IPv6 addresses and ranges, or `any`")
+}
+
 impl Source {
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         match node.as_text() {
-            Some("any") => Ok(Source::Any),
+            Some(ANY) => Ok(Source::Any),
             _ => {
                 let ranges = Ranges::parse(node)?;
                 match ranges.whole_family() {

@@ -2,6 +2,8 @@
 
 use crate::head::{Head, Hop};
 use crate::ip_ranges::Ranges;
+#[cfg(not(target_family = "wasm"))]
+use crate::settings::ValueForm;
 use crate::settings::{ConfigError, Node, keys};
 use crate::violation::Detail;
 use crate::{Reason, Violation};
@@ -12,8 +14,19 @@ keys! {
     "hooks[].transport": KEYS, section {
         /// The addresses of your proxies. A list with more than 2^28 IPv4 addresses, or with as large a part of IPv6, does not
         /// load: any host there could set the client address.
-        "behind_proxy": "a list of addresses and ranges";
+        "behind_proxy": crate::ip_ranges::patterns::form();
     }
+}
+
+const TLS_HERE: &str = "tls_here";
+const ANY: &str = "any";
+
+/// A hook's `transport`.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn form() -> ValueForm {
+    ValueForm::words(&[(TLS_HERE, Transport::TlsHere), (ANY, Transport::Any)])
+        .or(ValueForm::section("transport"))
+        .written("`tls_here`, [`{behind_proxy: [...]}`](#transport) or `any`")
 }
 
 /// A hook's rule for the connection (`transport`).
@@ -41,8 +54,8 @@ impl Transport {
     pub(crate) fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
         const EXPECTED: &str = "tls_here, any or {behind_proxy: [address ranges]}";
         match node.as_text() {
-            Some("tls_here") => Ok(Transport::TlsHere),
-            Some("any") => Ok(Transport::Any),
+            Some(TLS_HERE) => Ok(Transport::TlsHere),
+            Some(ANY) => Ok(Transport::Any),
             Some(_) => Err(node.invalid(EXPECTED)),
             None => {
                 let fields = node.fields(KEYS, EXPECTED)?;

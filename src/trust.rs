@@ -1,6 +1,8 @@
 //! The trust rule of a hook: which proofs authenticate a sender.
 
 use crate::enforcement::Check;
+#[cfg(not(target_family = "wasm"))]
+use crate::settings::ValueForm;
 use crate::settings::{ConfigError, Node, keys};
 use crate::token::Token;
 
@@ -9,12 +11,33 @@ keys! {
     /// each rule decides.
     "hooks[].trust": KEYS, section {
         /// One of these proofs authenticates a sender.
-        "any_of": "a list of `token` and `confirmed`" => "either this or `all_of`";
+        "any_of": proofs_form() => "either this or `all_of`";
         /// An accepted delivery needs all of these proofs.
-        "all_of": "a list of `token` and `confirmed`" => "either this or `any_of`";
+        "all_of": proofs_form() => "either this or `any_of`";
         /// Required with `{any_of: [confirmed]}`: clients without a proof can use up the calls to the status API.
-        "unprotected_budget": "`true`" => "absent";
+        "unprotected_budget": ValueForm::exactly(true.into()) => "absent";
     }
+}
+
+/// The proofs of a rule.
+const PROOFS: &[(&str, Trust)] = &[("token", Trust::Token), ("confirmed", Trust::Confirmed)];
+
+#[cfg(not(target_family = "wasm"))]
+fn proofs_form() -> ValueForm {
+    ValueForm::list(&ValueForm::words(PROOFS))
+        .written("a list of `token` and `confirmed`")
+        .with("uniqueItems", true.into())
+}
+
+/// The word for [`Trust::Open`].
+const OPEN: &str = "open";
+
+/// A hook's `trust`.
+#[cfg(not(target_family = "wasm"))]
+pub(crate) fn form() -> ValueForm {
+    ValueForm::words(&[(OPEN, Trust::Open)])
+        .or(ValueForm::section("trust"))
+        .written("`open`, or a [rule](#trust)")
 }
 
 /// The rule of a hook (`trust`).
@@ -72,7 +95,7 @@ impl Trust {
         const EXPECTED: &str = "open, {any_of: [...]} or {all_of: [...]} with token and confirmed";
         const UNPROTECTED: &str = "unprotected_budget";
         match node.as_text() {
-            Some("open") => return Ok(Trust::Open),
+            Some(OPEN) => return Ok(Trust::Open),
             Some(_) => return Err(node.invalid(EXPECTED)),
             None => {}
         }
@@ -86,7 +109,7 @@ impl Trust {
         let mut named = proofs
             .list("a list of token and confirmed")?
             .iter()
-            .map(|proof| proof.one_of(&[("token", Trust::Token), ("confirmed", Trust::Confirmed)]))
+            .map(|proof| proof.one_of(PROOFS))
             .collect::<Result<Vec<_>, _>>()?;
         let written_out = match fields.optional(UNPROTECTED) {
             Some(node) if node.is_true() => true,

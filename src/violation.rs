@@ -35,7 +35,7 @@ pub struct Detail {
 
 impl Detail {
     /// The largest size of a text.
-    pub const MAX_BYTES: usize = 160;
+    pub const MAX_BYTES: usize = crate::contract::MAX_DETAIL;
     /// The place of the number in a text.
     const PLACE: char = '#';
 

@@ -1,8 +1,12 @@
 //! The book and the core: the pages of the reference that the core renders (a stale page fails; `make reference` writes it),
 //! and the blocks of pages that are configurations of the gate.
 
-#![allow(missing_docs, clippy::panic)]
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::panic)]
 
+#[path = "config/agreement.rs"]
+mod agreement;
+
+use agreement::agreement;
 use blobgate::reason::Stage;
 use blobgate::{Config, Reason, config};
 use blobgate_testkit_book::{blocks, check_page, check_part, constants, documented, table};
@@ -37,7 +41,7 @@ fn the_reference_has_each_key() {
             [
                 format!("`{}`", key.key),
                 key.docs,
-                key.value,
+                key.value.written,
                 key.default.unwrap_or_else(|| "required".to_owned()),
             ]
         });
@@ -88,7 +92,9 @@ fn defaults_of_the_reference_are_true() {
 
 fn load(text: &str) -> String {
     let config = Config::load(text.as_bytes(), &|_| Some("a key of the tests, of 32 bytes..".to_owned()));
-    format!("{:?}", config.unwrap_or_else(|error| panic!("{error}: {text}")))
+    let config = config.unwrap_or_else(|error| panic!("{error}: {text}"));
+    agreement(&serde_json::from_str(text).unwrap(), None);
+    format!("{config:?}")
 }
 
 #[test]

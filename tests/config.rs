@@ -4,11 +4,16 @@
     missing_docs,
     clippy::unwrap_used,
     clippy::expect_used,
+    unreachable_pub,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice
 )]
 
+#[path = "config/agreement.rs"]
+mod agreement;
+
+use agreement::agreement;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use blobgate::contract::DOCS;
@@ -119,12 +124,13 @@ fn a_struct(value: &Value) -> Struct {
     Struct { fields: fields.map(|(key, value)| (key.clone(), on_the_wire(value))).collect() }
 }
 
-/// Loads the configuration in both forms, which must agree.
+/// Loads the configuration in both forms, which must agree, also with the schema.
 #[track_caller]
 fn load(config: &Value) -> Result<Config, String> {
     let text = Config::load(config.to_string().as_bytes(), &env).map_err(|error| error.to_string());
     let wire = Config::load(&a_struct(config).encode_to_vec(), &env).map_err(|error| error.to_string());
     assert_eq!(format!("{text:?}"), format!("{wire:?}"));
+    agreement(config, wire.as_ref().err().map(String::as_str));
     wire
 }
 
@@ -219,7 +225,7 @@ fn loads_only_whole_doubles_as_whole_numbers() {
     {
         let config =
             minimal().to_string().replace("\"name\"", &format!("\"max_body_bytes\":{written},\"name\""));
-        assert_eq!(Config::load(config.as_bytes(), &env).is_ok(), right, "{written}");
+        assert_eq!(load(&serde_json::from_str(&config).unwrap()).is_ok(), right, "{written}");
     }
 }
 
@@ -562,6 +568,7 @@ fn loads_valid_proofs() {
         ("/token/leeway", "0s"),
         ("/token/leeway", "3600s"),
         ("/token/leeway", "1.5s"),
+        ("/token/leeway", "1.000000001s"),
         ("/token/keys/hs/env", "TOKEN_32"),
         ("/token/keys/hs/env", "TOKEN_BASE64"),
         ("/token/keys", "{A-z_0-9: {alg: HS256, env: TOKEN}}"),
@@ -863,6 +870,7 @@ fn rejects_invalid_token_sections() {
         ("1m", "\"1m\""),
         ("1ms", "\"1ms\""),
         ("1.2.3s", "\"1.2.3s\""),
+        ("1.0000000000s", "\"1.0000000000s\""),
         ("' 1s'", "\" 1s\""),
         ("infs", "\"infs\""),
         ("NaNs", "\"NaNs\""),

@@ -10,6 +10,10 @@
 )]
 
 mod corpus;
+#[path = "corpus/detail_laws.rs"]
+mod detail_laws;
+#[path = "corpus/explained.rs"]
+mod explained;
 #[path = "corpus/laws.rs"]
 mod laws;
 #[path = "corpus/proof_laws.rs"]

@@ -25,8 +25,8 @@ use std::process::Command;
 const WITHOUT_CIRCLES: [&str; 2] = ["src", "inbox/src"];
 /// Every folder with Rust.
 const FOLDERS: [&str; 8] = ["src", "examples", "fuzz/targets", "tests", "inbox", "cli", "testkit", "benches"];
-/// The modules above `config`: the adapters and the exchange.
-const ABOVE_CONFIG: [&str; 2] = ["exchange", "wasm"];
+/// The modules above `config`: the adapters, the exchange, and its driver.
+const ABOVE_CONFIG: [&str; 3] = ["exchange", "explain", "wasm"];
 /// The table of header names, and the test that pins them.
 const MAY_WRITE: [&str; 2] = ["src/contract/header.rs", "tests/contract.rs"];
 /// `Args` and `Command` are clap's words for each command's own.

@@ -33,6 +33,7 @@ HEADERS = "".join(
         "blobgate-job": "order-17",
     }.items()
 )
+TRACEPARENT = "'00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'"
 GENERATION = "lpad(to_hex(:a::bigint), 8, '0') || '-5bef-4e14-8000-' || lpad(to_hex(:b::bigint), 12, '0')"
 
 
@@ -55,7 +56,7 @@ def script():
         "LOCK_TOKENS": [text("'veo3'"), text(GENERATION)],
         "INSERT": [
             array(":id", "bigint"), text("'deliver'"), text("'waiting'"), text("'veo3'"), text(GENERATION), text("'completed'"),
-            none, none, text(GENERATION), text("'order-17'"), array("true", "boolean"), array(digest, "bytea"),
+            none, none, none, text(GENERATION), text("'order-17'"), text(GENERATION), text(TRACEPARENT), array("true", "boolean"), array(digest, "bytea"),
             array(size, "bigint"), text("'veo3/completed'"), none, array("1", "bigint"),
         ],
         "INSERT_PAYLOAD": [

@@ -7,7 +7,7 @@ mod embedded;
 pub(crate) mod finding;
 mod frame;
 mod gate;
-mod input;
+pub(crate) mod input;
 mod manifest;
 #[cfg(test)]
 mod reference;
@@ -21,7 +21,7 @@ use cursor::Spot;
 use document::Checker;
 use finding::{Finding, Level};
 use gate::HostEnvironment;
-use report::{CheckedFile, Report};
+use report::{CheckReport, CheckedFile};
 use serde::de::IgnoredAny;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -62,9 +62,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let unset = if args.require_env { UnsetVariables::Refuse } else { UnsetVariables::Warn };
     let mut files: Vec<_> = args.files.iter().map(|path| check_file(path, unset)).collect();
     // A folder of manifests also has others. An error only if no file has a configuration.
-    let has_gate = files.iter().any(|(_, content)| *content == Content::Gate);
+    let has_gate = files.iter().any(|(_, content)| *content == FileContent::Gate);
     for (file, content) in &mut files {
-        if *content == Content::Nothing || (*content == Content::Manifests && !has_gate) {
+        if *content == FileContent::Nothing || (*content == FileContent::Manifests && !has_gate) {
             file.findings.push(Finding::of_file(
                 &frame::NO_CONFIGURATION,
                 "has no configuration of Blobgate",
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             ));
         }
     }
-    let report = Report { files: files.into_iter().map(|(file, _)| file).collect() };
+    let report = CheckReport { files: files.into_iter().map(|(file, _)| file).collect() };
     if args.json {
         report.print_json()
     } else {
@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// What a file has for the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Content {
+enum FileContent {
     Nothing,
     /// Manifests of Kubernetes without the gate.
     Manifests,
@@ -91,7 +91,7 @@ enum Content {
     Gate,
 }
 
-fn check_file(path: &Path, unset: UnsetVariables) -> (CheckedFile, Content) {
+fn check_file(path: &Path, unset: UnsetVariables) -> (CheckedFile, FileContent) {
     let is_stdin = path.as_os_str() == input::STDIN;
     let name = if is_stdin { "standard input".into() } else { path.to_string_lossy() }.into_owned();
     match input::read(path) {
@@ -101,19 +101,19 @@ fn check_file(path: &Path, unset: UnsetVariables) -> (CheckedFile, Content) {
         }
         Err((wrong, remedy)) => {
             let finding = Finding::of_file(&frame::UNREADABLE, wrong, remedy);
-            (CheckedFile { findings: vec![finding], text: String::new(), name }, Content::Gate)
+            (CheckedFile { findings: vec![finding], text: String::new(), name }, FileContent::Gate)
         }
     }
 }
 
 /// Checks a file's text. The findings are in the order of the file.
-fn check_text(path: &Path, text: &str, unset: UnsetVariables) -> (Vec<Finding>, Content) {
+fn check_text(path: &Path, text: &str, unset: UnsetVariables) -> (Vec<Finding>, FileContent) {
     let (documents, reader) = match parse(path, text) {
         Ok(parsed) => parsed,
-        Err(error) => return (vec![syntax_error(&error)], Content::Gate),
+        Err(error) => return (vec![syntax_error(&error)], FileContent::Gate),
     };
     let mut checker =
-        Checker { lines: text.lines().collect(), unset, findings: Vec::new(), content: Content::Nothing };
+        Checker { lines: text.lines().collect(), unset, findings: Vec::new(), content: FileContent::Nothing };
     checker.check_documents(&documents, reader, HostEnvironment::Envoy);
     let Checker { mut findings, content, .. } = checker;
     findings.sort_by(|one, other| {

@@ -1,5 +1,6 @@
 //! Finds the gate's configuration in an envoy.yaml.
 
+use crate::check::input;
 use crate::check::yaml::{self, YamlError, YamlNode, YamlReader};
 use anyhow::{Result, anyhow, bail};
 use serde_json::Value;
@@ -7,22 +8,51 @@ use std::path::Path;
 
 /// The gate's configuration in an envoy.yaml, as a Struct or as JSON text in any filter.
 pub(crate) fn gate_configuration(file: &Path) -> Result<Value> {
+    let mut found = gate_configurations(file)?;
+    match (found.pop(), found.is_empty()) {
+        (Some(one), true) => Ok(one),
+        _ => bail!(
+            "{} has several configurations of the gate. Name a file with one with --config",
+            file.display()
+        ),
+    }
+}
+
+/// Each configuration of the gate in a file, at least one: an envoy.yaml, Kubernetes manifests, or the bare configuration.
+pub(crate) fn gate_configurations(file: &Path) -> Result<Vec<Value>> {
     let name = file.display();
-    let text = std::fs::read_to_string(file)
-        .map_err(|why| anyhow!("cannot read {name}: {why}. Name an envoy.yaml with --config"))?;
-    let yaml = parse_yaml(&text).map_err(|why| {
+    let text = input::read(file)
+        .map_err(|(fault, remedy)| anyhow!("cannot read {name}: it {fault}. For --config, {remedy}"))?;
+    let documents = parse_documents(&text).map_err(|why| {
         anyhow!("cannot read {name} as YAML: {why}. Correct it, or name another with --config")
     })?;
-    let mut found = Vec::new();
-    collect(&yaml, &mut found);
-    found.dedup();
-    match &mut found[..] {
-        [] => {
-            bail!("{name} has no configuration of the gate, an object with hooks. Name another with --config")
-        }
-        [one] => Ok(one.take()),
-        _ => bail!("{name} has several configurations of the gate. Name a file with one with --config"),
+    let mut found: Vec<Value> = Vec::new();
+    for document in &documents {
+        collect(document, MAX_NESTED, &mut found);
     }
+    // An alias puts one configuration at several listeners.
+    let mut distinct: Vec<Value> = Vec::new();
+    for configuration in found {
+        if !distinct.contains(&configuration) {
+            distinct.push(configuration);
+        }
+    }
+    if distinct.is_empty() {
+        bail!("{name} has no configuration of the gate, an object with hooks. Name another with --config");
+    }
+    Ok(distinct)
+}
+
+/// Every document of a file, as its reader resolves it: Envoy, or Kubernetes for manifests.
+fn parse_documents(text: &str) -> Result<Vec<Value>, YamlError> {
+    let documents = yaml::parse_yaml(text, YamlReader::Envoy)?;
+    let is_manifest = |node: &YamlNode| node.get("apiVersion").is_some() && node.get("kind").is_some();
+    let documents = if documents.iter().any(is_manifest) {
+        yaml::parse_yaml(text, YamlReader::Kubernetes)?
+    } else {
+        documents
+    };
+    Ok(documents.iter().map(YamlNode::to_json).collect())
 }
 
 /// Parses an envoy.yaml. Envoy reads only the first document.
@@ -31,18 +61,24 @@ pub(crate) fn parse_yaml(text: &str) -> Result<Value, YamlError> {
     Ok(documents.first().map_or(Value::Null, YamlNode::to_json))
 }
 
-fn collect(value: &Value, found: &mut Vec<Value>) {
+/// A ConfigMap has an envoy.yaml as a text, and that may have the configuration as a text.
+const MAX_NESTED: usize = 2;
+
+/// Collects configurations: objects, and texts in YAML or JSON, also in manifests.
+fn collect(value: &Value, nested: usize, found: &mut Vec<Value>) {
     match value {
-        Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+        Value::Array(items) => items.iter().for_each(|item| collect(item, nested, found)),
         Value::Object(object) => {
-            if let Some(value) = object.get("configuration").and_then(|any| any.get("value")) {
-                let text = value.as_str().and_then(|text| serde_json::from_str(text).ok());
-                let gate = text.unwrap_or_else(|| value.clone());
-                if gate.get("hooks").is_some() {
-                    found.push(gate);
-                }
+            let has = |key: &str| object.contains_key(key);
+            if has("hooks") && (has("version") || has("environment")) {
+                found.push(value.clone());
+            } else {
+                object.values().for_each(|item| collect(item, nested, found));
             }
-            object.values().for_each(|item| collect(item, found));
+        }
+        Value::String(text) if nested > 0 && text.contains("hooks") => {
+            let documents = parse_documents(text).unwrap_or_default();
+            documents.iter().for_each(|document| collect(document, nested.saturating_sub(1), found));
         }
         _ => {}
     }
@@ -51,6 +87,38 @@ fn collect(value: &Value, found: &mut Vec<Value>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[track_caller]
+    fn names(text: &str, expected: &[&str]) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file.yaml");
+        std::fs::write(&file, text).unwrap();
+        let found = gate_configurations(&file).unwrap();
+        let names: Vec<_> = found.iter().map(|found| found["hooks"][0]["name"].as_str().unwrap()).collect();
+        assert_eq!(names, expected, "{text}");
+    }
+
+    #[test]
+    fn finds_configurations_in_every_kind_of_file() {
+        const BARE: &str = "{version: 1, hooks: [{name: a}]}";
+        names(BARE, &["a"]);
+        let filter = |name: &str| {
+            format!("configuration: {{value: {}}}", BARE.replace("name: a", &format!("name: {name}")))
+        };
+        names(&format!("filters:\n- &f {{{}}}\n- *f\n- {{{}}}\n", filter("a"), filter("b")), &["a", "b"]);
+        let text = r#"{configuration: {value: '{"version": 1, "hooks": [{"name": "text"}]}'}}"#;
+        names(text, &["text"]);
+        let manifest =
+            |name: &str| format!("apiVersion: v1\nkind: EnvoyFilter\nspec: {{{}}}\n", filter(name));
+        names(&format!("{}---\n{}", manifest("a"), manifest("b")), &["a", "b"]);
+        let plugin = format!("apiVersion: v1\nkind: WasmPlugin\nspec: {{pluginConfig: {BARE}}}\n");
+        names(&plugin, &["a"]);
+        let text = format!(
+            "apiVersion: v1\nkind: ConfigMap\ndata:\n  envoy.yaml: |\n    filters: [{{{}}}]\n",
+            filter("in")
+        );
+        names(&text, &["in"]);
+    }
     use blobgate::Config;
     use std::fmt::Write;
 

@@ -2,7 +2,7 @@
 
 mod backup;
 mod change;
-mod client;
+pub(crate) mod client;
 mod drop;
 mod entry;
 mod expect;

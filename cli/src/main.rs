@@ -4,10 +4,12 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod check;
+mod completions;
 mod demo;
 mod end_signals;
 mod env;
 mod envoy_yaml;
+mod explain;
 mod inbox;
 mod log;
 mod mint;
@@ -15,16 +17,19 @@ mod net_error;
 mod new_file;
 mod option;
 mod output;
+mod paint;
 mod progress;
 mod receiver;
 #[cfg(test)]
 mod reference;
 mod rfc3339;
 mod sandbox;
+mod schema;
 mod table;
 mod up;
 #[cfg(test)]
 mod usage;
+mod why;
 
 use crate::log::Format;
 use anstream::{AutoStream, ColorChoice};
@@ -44,12 +49,16 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Check(check::Args),
+    Completions(completions::Args),
     Demo(Box<demo::Args>),
+    Explain(Box<explain::Args>),
     Inbox(inbox::Args),
     Mint(mint::Args),
     Receiver(receiver::Args),
     Sandbox(sandbox::Args),
+    Schema(schema::Args),
     Up(up::Args),
+    Why(why::Args),
     #[command(hide = true)]
     EndWith(up::end_with::Args),
 }
@@ -59,6 +68,10 @@ Start here, in a clone of the repository:
   make run                 # starts a gate, an inbox, three services and a sandbox
   make demo                # in a second terminal: sends deliveries to the gate
   blobgate inbox ls        # lists the stored events
+  blobgate why GENERATION  # tells where its event is, and why
+
+When a delivery is refused:
+  blobgate explain --help  # explains a reason, a log line or a request
 
 Before production:
   blobgate mint --help     # explains callback tokens and their keys
@@ -82,12 +95,16 @@ async fn main() -> ExitCode {
     let _first = rustls::crypto::ring::default_provider().install_default();
     let ended = match cli.command {
         Command::Check(args) => check::run(&args),
+        Command::Completions(args) => completions::run(&args),
         Command::Demo(args) => demo::run(*args).await,
+        Command::Explain(args) => explain::run(*args).await,
         Command::Inbox(args) => inbox::run(args).await,
         Command::Mint(args) => mint::run(args),
         Command::Receiver(args) => receiver::run(args).await,
         Command::Sandbox(args) => sandbox::run(args).await,
+        Command::Schema(args) => schema::run(&args),
         Command::Up(args) => up::run(args).await,
+        Command::Why(args) => why::run(args).await,
         Command::EndWith(args) => up::end_with::run(args).map(|never| match never {}),
     };
     output::end(ended)

@@ -62,7 +62,7 @@ fn row(arg: &Arg) -> [String; 4] {
         .map(|value| format!("`{}`", value.get_name()))
         .collect();
     // More are the reasons, which have pages of their own.
-    const MAX_SHOWN: usize = 12;
+    const MAX_SHOWN: usize = 16;
     let meaning = match words.len() {
         0 => escape(&help),
         MAX_SHOWN.. => format!(

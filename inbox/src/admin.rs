@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `GET /livez`, `GET /healthz`, `GET /readyz` | 200 while the process answers, the store takes events, the inbox is ready; else 503 and the reason |
 //! | `GET /metrics` | the metrics, in OpenMetrics or in Prometheus' text format, by `Accept`. The metrics listener (`--metrics`) has this endpoint too, without the token |
-//! | `GET /entries?state=&lane=&hook=&event=&reason=&generation=&job=&since=&limit=&before=` | lists entries, the newest first; `next` is the `before` of the next page |
+//! | `GET /entries?state=&lane=&hook=&event=&reason=&generation=&job=&request_id=&since=&limit=&before=` | lists entries, the newest first; `next` is the `before` of the next page |
 //! | `GET /entries/{id}` | shows an entry with its payload |
 //! | `GET /tail?after=&until=&with=&limit=` and the filters of `/entries` | lists entries after a cursor, in commit order; `next` is the `after` of the next page; without `after`: no entry, and the newest cursor. `with=came` adds the payload as received, `with=delivery` as delivered |
+//! | `GET /why?generation=&job=&request_id=&entry=&hook=` | tells the story of a generation: expectation, deliveries, decisions and attempts by time, and the next steps. Exactly one of the first four parameters |
+//! | `POST /why` with `{"generation", "job", "request_id", "entry", "hook"}` | the same, and calls the status API about the generation; the call counts against `--reconcile-per-minute` |
 //! | `GET /stats` | counts entries by route, state and reason |
 //! | `GET`, `PUT`, `DELETE /pauses` | lists, sets and ends pauses: `{"hook", "event"}`, at least one of them |
 //! | `POST /expect` | stores the job of a generation: `{"hook", "generation_id", "job"}` |
@@ -62,6 +64,7 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .route("/entries", get(endpoints::list))
         .route("/entries/{id}", get(endpoints::show))
         .route("/stats", get(endpoints::stats))
+        .route("/why", get(endpoints::why).post(endpoints::ask_why))
         .route("/pauses", get(endpoints::pauses).put(endpoints::pause).delete(endpoints::resume))
         .route("/expect", post(endpoints::expect))
         .route("/reconcile", post(endpoints::reconcile))

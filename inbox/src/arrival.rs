@@ -75,7 +75,6 @@ pub(crate) enum ArrivalError {
     Header,
 }
 
-const TRACESTATE: &str = "tracestate";
 /// A depth above the limit of any hook.
 pub(crate) const MAX_DEPTH: usize = 128;
 
@@ -132,7 +131,6 @@ impl Arrival {
         let digest = Sha256::digest(&body).into();
         let ids = RequestIds::read(headers);
         let code = one(headers, header::ERROR_CODE)?;
-        let has_trace = ids.traceparent.is_some();
         Ok(Self {
             verdict,
             hook,
@@ -148,7 +146,7 @@ impl Arrival {
             authenticated: headers.contains_key(header::PROOFS),
             digest,
             path: path.to_owned(),
-            headers: service_headers(headers, has_trace),
+            headers: service_headers(headers),
             body,
         })
     }
@@ -230,20 +228,9 @@ fn is_for_service(name: &HeaderName) -> bool {
     (is_of_gate && name != header::CLIENT && name != header::DETAIL) || known.contains(&name.as_str())
 }
 
-/// Whether a service gets the `tracestate`. It has no meaning without a `traceparent` (W3C Trace Context, section 3.3.1.1).
-fn is_tracestate_safe(headers: &HeaderMap) -> bool {
-    /// Every system must pass on this many characters (section 3.3.1.5).
-    const MAX_TRACESTATE: usize = 512;
-    let values = || headers.get_all(TRACESTATE).iter();
-    let length = values().map(|value| value.len()).fold(0, usize::saturating_add);
-    length <= MAX_TRACESTATE && values().all(|value| value.to_str().is_ok())
-}
-
-fn service_headers(headers: &HeaderMap, has_trace: bool) -> Vec<u8> {
+fn service_headers(headers: &HeaderMap) -> Vec<u8> {
     let mut lines = Vec::new();
-    let has_state = has_trace && is_tracestate_safe(headers);
-    let is_kept = |name: &HeaderName| is_for_service(name) || has_state && name == TRACESTATE;
-    for (name, value) in headers.iter().filter(|(name, _)| is_kept(name)) {
+    for (name, value) in headers.iter().filter(|(name, _)| is_for_service(name)) {
         lines.extend_from_slice(name.as_str().as_bytes());
         lines.extend_from_slice(b": ");
         lines.extend_from_slice(value.as_bytes());

@@ -7,12 +7,12 @@ use crate::failpoint::broken_by;
 use crate::health::{Fault, Faults};
 use crate::store::place::OpenSettings;
 use crate::store::{
-    Announcement, AnnouncementOutcome, ArrivalOutcome, ArrivalStore, CallBudget, CandidateGroup, Change,
-    ChangeResult, ChangeStore, ClaimRequest, ClaimedBatch, ClaimedEntry, CommittedBatch, Cursor, DatedPause,
-    DeliveryStore, EntryGroup, EntryRow, EntrySelection, Expectation, ExpectationStore, FileWatch, Filter,
-    FinishedAttempt, FollowPage, NextCall, OpenError, Pause, Place, QuarantinedEntry, ReadStore, Restriction,
-    Result, RetentionStore, StatusAnswer, StatusCall, Store, StoreError, StoreHandle, StoredHead,
-    StoredPayload, Usage,
+    Announcement, AnnouncementOutcome, ArrivalOutcome, ArrivalStore, AttemptRow, CallBudget, CandidateGroup,
+    Change, ChangeResult, ChangeStore, ClaimRequest, ClaimedBatch, ClaimedEntry, CommittedBatch, Cursor,
+    DatedPause, DeliveryStore, EntryGroup, EntryRow, EntrySelection, Expectation, ExpectationStore,
+    FileWatch, Filter, FinishedAttempt, FollowPage, NextCall, OpenError, Pause, Place, QuarantinedEntry,
+    ReadStore, Restriction, Result, RetentionStore, SearchKey, StatusAnswer, StatusCall, Store, StoreError,
+    StoreHandle, StoredHead, StoredPayload, Usage,
 };
 use async_trait::async_trait;
 use blobgate::policy::Verdict;
@@ -164,6 +164,10 @@ impl ExpectationStore for BreakableStore {
         self.0.next_call(allowed).await
     }
 
+    async fn take_call(&self, allowed: CallBudget) -> Result<bool> {
+        self.0.take_call(allowed).await
+    }
+
     async fn record_answer(
         &self,
         question: &StatusCall,
@@ -221,6 +225,26 @@ impl ReadStore for BreakableStore {
 
     async fn quarantined(&self, id: i64) -> Result<Option<QuarantinedEntry>> {
         self.0.quarantined(id).await
+    }
+
+    async fn attempts(&self, id: i64) -> Result<Vec<AttemptRow>> {
+        self.0.attempts(id).await
+    }
+
+    async fn find(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<EntryRow>> {
+        self.0.find(key, hook).await
+    }
+
+    async fn entries(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryRow>> {
+        self.0.entries(ids).await
+    }
+
+    async fn released_into(&self, ids: &BTreeSet<i64>) -> Result<Vec<i64>> {
+        self.0.released_into(ids).await
+    }
+
+    async fn expectations_of(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<Expectation>> {
+        self.0.expectations_of(key, hook).await
     }
 
     async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>> {

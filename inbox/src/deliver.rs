@@ -146,7 +146,7 @@ impl Deliverer {
         let now = Instant::now();
         let is_own_failure = route.is_own_failure(entry.flight);
         if let Some(change) = route.note(id, entry.flight, &outcome, now) {
-            log::health_changed(&entry.route, change, &outcome);
+            log::health_changed(change, &outcome, id, entry);
         }
         let succeeded_on = (done && route.writes_success(now)).then(|| entry.route.clone());
         self.metrics.attempted(&entry.route, outcome.label(), took);
@@ -171,7 +171,8 @@ impl Deliverer {
             id,
             lease,
             done,
-            is_first: entry.is_first,
+            // Past the lease, another inbox may have recorded it as without a result.
+            is_first: entry.is_first && took < self.pace.lease,
             status: outcome.status(),
             answer: outcome.to_string(),
             duration: micros(took),

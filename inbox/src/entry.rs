@@ -174,6 +174,35 @@ impl QuarantineReason {
         }
     }
 
+    /// The violation, for an operator. Empty for an unknown reason.
+    pub(crate) fn meaning(&self) -> String {
+        let own = match self {
+            Self::Gate(reason) => return reason.meaning(),
+            Self::TokenReused => "The token came with another generation before.",
+            Self::TokenConflict => {
+                "The generation came with another token before, or is announced with another job."
+            }
+            Self::EventConflict => "The generation has another event already.",
+            Self::Other(_) => "",
+        };
+        own.to_owned()
+    }
+
+    /// What an operator does about it. Empty for an unknown reason.
+    pub(crate) fn remedy(&self) -> String {
+        let own = match self {
+            Self::Gate(reason) => return reason.remedy(),
+            Self::TokenReused | Self::TokenConflict => {
+                "Announce generations with their job: the entries of the announced job are then released."
+            }
+            Self::EventConflict => {
+                "Compare both events with the status API. Release the right one, and drop the other."
+            }
+            Self::Other(_) => "",
+        };
+        own.to_owned()
+    }
+
     pub(crate) fn parse(text: &str) -> Self {
         let of_gate = Reason::ALL.iter().copied().find(|reason| reason.code() == text).map(Self::Gate);
         let own = || Self::OWN.into_iter().find(|own| own.known() == Some(text));

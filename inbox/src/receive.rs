@@ -9,6 +9,7 @@ use crate::key::{SignatureError, WebhookKeys};
 use crate::line_limit::permits;
 use crate::listen::{NOT_HTTP, REASON, is_local, split_port};
 use crate::metrics::quarantined_route;
+use crate::request_ids::safe_request_id;
 use crate::signatures::Signatures;
 use crate::space::Full;
 use crate::store::ArrivalOutcome;
@@ -52,6 +53,7 @@ pub(crate) fn routes(receiver: Arc<Receiver>) -> Router {
 }
 
 async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Response {
+    let request_id = safe_request_id(request.headers()).map(str::to_owned);
     match receiver.receive(request).await {
         Ok(received) => {
             die_at!("after-commit");
@@ -73,7 +75,9 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
                 receiver.shared.space.note(&receiver.shared.faults);
             }
             if permits(("refused", code)) {
-                tracing::warn!(reason = code, "refused reason={code}: {refusal}");
+                let request_id = request_id.as_deref();
+                let id = request_id.map(|id| format!(" request_id={id}")).unwrap_or_default();
+                tracing::warn!(reason = code, request_id, "refused reason={code}{id}: {refusal}");
             }
             let headers = HeaderMap::from_iter([(REASON, HeaderValue::from_static(code))]);
             (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{refusal}\n")).into_response()

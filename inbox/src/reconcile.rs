@@ -4,6 +4,7 @@
 //! It counts and commits each call before the call, and writes the outcome after it: no transaction is open meanwhile.
 //! A fetched event goes through the same transaction as an arrival, so that the first commit is first.
 
+mod asking;
 mod event;
 mod outcome;
 mod profile;
@@ -14,12 +15,13 @@ use crate::entry::ExpectationState;
 use crate::handles::InboxHandles;
 use crate::line_limit::permits_condition;
 use crate::store::{ArrivalOutcome, CallBudget, NextCall, StatusAnswer, StatusCall, StoreError};
+pub(crate) use asking::{StatusCaller, StatusReply};
 use axum::http::Uri;
 use blobgate::confirm::{self, PolledStatus};
 use blobgate::event::{Event, GenerationId};
 use outcome::CallOutcome;
 use profile::{HookProfile, HookProfiles};
-pub(crate) use release::{ReleaseError, Releaser, check_released};
+pub(crate) use release::{ReleaseError, Releaser, check_released, event as read_event};
 use status_api::StatusApi;
 use std::sync::Arc;
 use std::time::Duration;

@@ -16,7 +16,6 @@ use blobgate::request::ContentType;
 use blobgate::{Config, Reason, forward};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use thiserror::Error;
 
 /// Today's configuration, and the waived reasons.
@@ -92,7 +91,14 @@ impl Judge {
             Some(QuarantineReason::Gate(reason)) => Some(*reason),
             _ => None,
         };
-        let findings = self.findings(hook, &entry, &headers, reason)?;
+        let record = HeadRecord {
+            headers: &headers,
+            client: entry.client.as_deref(),
+            token_id: entry.token_id.as_deref(),
+            job: entry.job.as_deref(),
+            reason,
+        };
+        let findings = record.findings(hook, &self.waived).map_err(RuleFailure::Reason)?;
         let (decided, outcome): (_, fn(Arrival) -> ReevaluatedEntry) =
             match reevaluate(hook, findings, &entry.body, &mut ()) {
                 Decision::Confirm(question) => {
@@ -112,35 +118,56 @@ impl Judge {
         let path = String::from_utf8_lossy(&entry.path).into_owned();
         Ok(outcome(Arrival::read(&path, &headers, entry.body.into())?))
     }
+}
 
-    fn findings(
+/// The stored record of a delivery's head.
+pub(crate) struct HeadRecord<'a> {
+    pub(crate) headers: &'a HeaderMap,
+    /// The client's address.
+    pub(crate) client: Option<&'a str>,
+    pub(crate) token_id: Option<&'a str>,
+    pub(crate) job: Option<&'a str>,
+    /// The gate's reason for a quarantine.
+    pub(crate) reason: Option<Reason>,
+}
+
+impl HeadRecord<'_> {
+    /// The gate's findings when the delivery arrived, for a hook of today's configuration.
+    ///
+    /// # Errors
+    /// The violation that stands, because the store does not have the part of the head that it is about.
+    pub(crate) fn findings(
         &self,
-        hook: &Arc<Hook>,
-        entry: &QuarantinedEntry,
-        headers: &HeaderMap,
-        reason: Option<Reason>,
-    ) -> Result<OriginalFindings, RuleFailure> {
+        hook: &Hook,
+        waived: &BTreeSet<Reason>,
+    ) -> Result<OriginalFindings, Reason> {
         use Reason::{TokenAudience, TokenExpired, TokenMismatch};
-        let waived = |reason: &Reason| self.waived.contains(reason);
+        let waived = |reason: &Reason| waived.contains(reason);
         // The store does not contain the prompt that the token is bound to, so the old violation stands.
-        if reason == Some(TokenMismatch) && hook.checks.prompt == Check::Enforce && !waived(&TokenMismatch) {
-            return Err(RuleFailure::Reason(TokenMismatch));
+        if self.reason == Some(TokenMismatch)
+            && hook.checks.prompt == Check::Enforce
+            && !waived(&TokenMismatch)
+        {
+            return Err(TokenMismatch);
         }
+        let headers = self.headers;
         let proofs = headers.get(header::PROOFS).and_then(|proofs| proofs.to_str().ok()).unwrap_or_default();
         let has = |proof: Proof| proofs.split(',').any(|found| found == proof.name());
-        let scope_violation =
-            reason.filter(|reason| matches!(reason, TokenExpired | TokenAudience)).unwrap_or(TokenExpired);
-        let token = match (entry.token_id.clone(), entry.job.clone()) {
+        let scope_violation = self
+            .reason
+            .filter(|reason| matches!(reason, TokenExpired | TokenAudience))
+            .unwrap_or(TokenExpired);
+        let token = match (self.token_id.map(str::to_owned), self.job.map(str::to_owned)) {
             (None, _) => OriginalToken::Absent,
             (Some(id), job) if has(Proof::Token) || waived(&scope_violation) => OriginalToken::Good(id, job),
             (Some(id), job) => OriginalToken::OutOfScope(scope_violation, id, job),
         };
-        let client = entry.client.as_deref().and_then(|client| client.parse().ok());
+        let client = self.client.and_then(|client| client.parse().ok());
         let is_allowed = |reason: &Reason| {
             *reason == Reason::SourceDenied && client.is_some_and(|client| hook.source.allows(client))
         };
         Ok(OriginalFindings {
-            violation: reason.filter(is_of_head).filter(|reason| !waived(reason) && !is_allowed(reason)),
+            violation: self.reason.filter(is_of_head).filter(|reason| !waived(reason) && !is_allowed(reason)),
             token,
             confirmed: has(Proof::Confirmed),
             content_type: match headers.get("content-type").map(HeaderValue::as_bytes) {

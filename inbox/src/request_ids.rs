@@ -15,7 +15,7 @@ pub(crate) struct RequestIds {
 impl RequestIds {
     /// Reads the ids of a request. A delivery without a safe request id gets a new one.
     pub(crate) fn read(headers: &HeaderMap) -> Self {
-        let request_id = only(headers, header::REQUEST_ID).filter(|id| is_request_id(id));
+        let request_id = safe_request_id(headers);
         let traceparent = only(headers, header::TRACEPARENT).filter(|parent| is_traceparent(parent));
         Self {
             request_id: Some(request_id.map_or_else(|| Uuid::new_v4().to_string(), str::to_owned)),
@@ -33,6 +33,11 @@ impl RequestIds {
             }
         }
     }
+}
+
+/// The id of a request, if it is safe to write.
+pub(crate) fn safe_request_id(headers: &HeaderMap) -> Option<&str> {
+    only(headers, header::REQUEST_ID).filter(|id| is_request_id(id))
 }
 
 /// The value of a header that the request has once.

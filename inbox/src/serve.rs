@@ -13,7 +13,7 @@ use crate::listen::{Descriptors, HttpListener, ListenerName, raise_limit};
 use crate::metrics::Metrics;
 use crate::notify::{Notifications, Notifier};
 use crate::receive::{self, Receiver};
-use crate::reconcile::{Reconcile, Reconciler, Releaser, micros};
+use crate::reconcile::{Reconcile, Reconciler, Releaser, StatusCaller, micros};
 use crate::retention::Retention;
 use crate::service::{Operations, Retries};
 use crate::signatures::Signatures;
@@ -220,6 +220,7 @@ async fn start(
         releaser,
         retries: Retries::new(settings.drain),
         nudge,
+        status_caller: StatusCaller::new(reconcile).map(Arc::new),
         per_minute: reconcile.provider.is_some().then_some(reconcile.per_minute),
         warned_of_no_provider: AtomicBool::new(false),
         reconcile_after: micros(reconcile.after),

@@ -17,10 +17,11 @@ mod reevaluate;
 mod release;
 mod retries;
 mod stats;
+mod story;
 mod tail;
 
 use crate::handles::InboxHandles;
-use crate::reconcile::Releaser;
+use crate::reconcile::{Releaser, StatusCaller};
 use crate::store::StoreError;
 use ::time::OffsetDateTime;
 use ::time::macros::format_description;
@@ -30,7 +31,7 @@ pub use entries::{AttemptRecord, EntryDetail, EntryPage, EntrySummary, ListReque
 pub use error::BadRequest;
 pub(crate) use error::Error;
 pub use expect::{ExpectAnswer, ExpectRequest, ExpectationStatus, JobMismatch};
-pub use filter::{EntryFilter, read_generation, read_hook, read_job, reasons};
+pub use filter::{EntryFilter, codes, read_generation, read_hook, read_job, read_request_id, reasons};
 pub use moment::{MomentError, parse_moment};
 pub use names::{EntryState, EventKind, ExpectationState, Lane};
 pub use pauses::{ActivePause, PauseAnswer, PauseTarget};
@@ -44,6 +45,10 @@ pub use stats::{FailureStatus, FaultStatus, InboxStats, RefusalStatus, RouteStat
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
+pub use story::{
+    ComparedEntry, ComparedVerdict, GenerationStory, NextStep, StatusNow, StoryAnswer, StoryEvent, StoryLine,
+    StoryRequest,
+};
 pub use tail::{TailEntry, TailPage, TailRequest, TailWith, check_cursor};
 use tokio::sync::Notify;
 
@@ -56,6 +61,8 @@ pub(crate) struct Operations {
     pub(crate) nudge: Arc<Notify>,
     /// The calls of the reconciler in a minute; nothing without a status API.
     pub(crate) per_minute: Option<u32>,
+    /// Calls the status API for a person; nothing without one.
+    pub(crate) status_caller: Option<Arc<StatusCaller>>,
     /// Whether the log says that an expectation came to an inbox without a status API.
     pub(crate) warned_of_no_provider: AtomicBool,
     /// The time from an expectation to the first call, in microseconds.

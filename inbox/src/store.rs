@@ -30,7 +30,7 @@ pub use error::{CopyError, IntegrityError, OpenError, SettingsError, SourceError
 pub(crate) use expect::{Announcement, AnnouncementOutcome, CallBudget, NextCall, StatusAnswer, StatusCall};
 pub(crate) use filter::{Filter, Restriction, SearchKey};
 pub use place::{DatabaseUrlError, Place, PlaceError};
-pub(crate) use read::{Cursor, FollowPage};
+pub(crate) use read::{Cursor, FollowPage, MAX_FOUND};
 #[cfg(test)]
 pub(crate) use row::RouteUsage;
 pub(crate) use row::{
@@ -139,6 +139,8 @@ pub(crate) trait ExpectationStore: Send + Sync {
     async fn forget_reevaluation(&self, id: i64) -> Result<()>;
     /// Takes the next due call, and counts it.
     async fn next_call(&self, budget: CallBudget) -> Result<NextCall>;
+    /// Counts a call that a person requests. Returns false where the calls of this minute are used up.
+    async fn take_call(&self, budget: CallBudget) -> Result<bool>;
     /// Writes the answer to a call. `about` has the quarantined entries that it leaves in quarantine.
     async fn record_answer(&self, call: &StatusCall, answer: &StatusAnswer, about: &[i64]) -> Result<()>;
     /// Makes the calls of all expectations older than `after` due. Returns their number.
@@ -175,6 +177,12 @@ pub(crate) trait ReadStore: Send + Sync {
     async fn attempts(&self, id: i64) -> Result<Vec<AttemptRow>>;
     /// The entries with this key, the newest first, up to [`read::MAX_FOUND`].
     async fn find(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<EntryRow>>;
+    /// The entries with these ids, the oldest first.
+    async fn entries(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryRow>>;
+    /// The quarantined entries whose release made one of these entries, or repeated it.
+    async fn released_into(&self, ids: &BTreeSet<i64>) -> Result<Vec<i64>>;
+    /// The expectations with this key, the newest first, up to [`read::MAX_FOUND`].
+    async fn expectations_of(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<Expectation>>;
     async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>>;
     /// The sums of each group of entries, with the number delivered since.
     async fn entry_groups(&self, since: i64) -> Result<Vec<EntryGroup>>;

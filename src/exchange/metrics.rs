@@ -340,22 +340,8 @@ mod tests {
         let version = "A gauge, 1 on each worker. Its label has the version of the module.";
         rows.push(row_of(&info("e"), version.to_owned()));
 
-        let outcomes = [
-            Outcome::Confirmed,
-            Outcome::Contradicted,
-            Outcome::Unknown,
-            Outcome::StillWorking,
-            Outcome::Unauthorized,
-            Outcome::Limited,
-            Outcome::Status,
-            Outcome::Unreadable,
-            Outcome::NoAnswer,
-            Outcome::Budget,
-            Outcome::InFlight,
-            Outcome::NotStarted,
-            Outcome::Remembered,
-        ];
-        let confirm = documented_variants(include_str!("../confirm.rs"), "pub enum Outcome {\n", outcomes);
+        let confirm =
+            documented_variants(include_str!("../confirm.rs"), "pub enum Outcome {\n", Outcome::ALL);
         let confirm = confirm.into_iter().map(|(outcome, docs)| {
             let answer = format!("{:?}", outcome.answer()).to_lowercase();
             [format!("`{}`", outcome.name()), docs, answer]

@@ -3,12 +3,12 @@
 use super::{Hook, SharedSections, TokenRequirement};
 use crate::answer::Answers;
 use crate::confirm::Provider;
-#[cfg(not(target_family = "wasm"))]
-use crate::contract::token::MAX_NAME;
 use crate::contract::token::audience;
 use crate::dialect::{Dialect, Schema};
 use crate::enforcement::{Checks, Mode, Quarantine};
 use crate::result_url::ResultUrl;
+#[cfg(not(target_family = "wasm"))]
+use crate::settings::ValueForm;
 use crate::settings::{ConfigError, Node, keys};
 use crate::source::Source;
 use crate::transport::Transport;
@@ -31,37 +31,37 @@ keys! {
     /// A hook: one guarded path with its rules.
     "hooks[]": KEYS, section {
         /// The hook's name in logs, counters, headers and token audiences. No two hooks share one.
-        "name": format!("a name, `[a-z0-9-]{{1,{MAX_NAME}}}`");
+        "name": ValueForm::name();
         /// The path, matched exactly. The gate ignores the query and removes it before the service. `/{token}` stands at the
         /// end exactly when `trust` names `token`; services get the path without it. No path is below a path with a token.
-        "path": "segments of `A-Z a-z 0-9 . _ ~ -`, such as `/webhook` or `/hooks/veo3/{token}`";
+        "path": path_form();
         /// The form of the provider's payloads.
-        "dialect": format!("`{}`", Dialect::names());
+        "dialect": ValueForm::words(&Dialect::words());
         /// `enforce` refuses violations. `observe` forwards every delivery with its verdict, refuses only `unknown-hook`, and
         /// never calls the status API.
-        "mode": "`enforce` or `observe`" => "`enforce`";
+        "mode": ValueForm::words(Mode::WORDS) => "`enforce`";
         /// The encryption. `tls_here`: this Envoy ends TLS. `any` also accepts plain HTTP.
-        "transport": "`tls_here`, [`{behind_proxy: [...]}`](#transport) or `any`" => "`tls_here`";
+        "transport": crate::transport::form() => "`tls_here`";
         /// The client addresses that may call. A list that covers all of IPv4 or IPv6 does not load.
-        "source": "a list of IPv4 and IPv6 addresses and ranges, or `any`";
+        "source": crate::source::form();
         /// The proofs that authenticate senders. `open` authenticates no sender.
-        "trust": "`open`, or a [rule](#trust)";
+        "trust": crate::trust::form();
         /// `strict` refuses drift as `schema-invalid`.
-        "schema": "`tolerant` or `strict`" => "`tolerant`";
+        "schema": ValueForm::words(Schema::WORDS) => "`tolerant`";
         /// The hosts of results. A wildcard matches every name below, but not the name itself. `any` matches every https URL.
-        "result_url": "a list of hosts such as `[runblob.io, \"*.runblob.io\"]`, or `any`";
+        "result_url": crate::result_url::form();
         /// The effect of an authenticated sender's violation. `route` forwards the delivery as quarantined. `none` refuses it, and
         /// is the only value for `trust: open`.
-        "quarantine": "`route` or `none`";
+        "quarantine": ValueForm::words(Quarantine::WORDS);
         /// The response to the sender. `status`: 200 or 503 with the service's body; a plain 200 is unchanged, other
         /// responses lose `retry-after`, `location` and `set-cookie`. `receipt`: a body of the gate, and no header of the service.
-        "answers": "`status` or `receipt`" => "`status`";
+        "answers": ValueForm::words(Answers::WORDS) => "`status`";
         /// The largest size of a body, in bytes. A prompt of 4,000 emoji, escaped, has 48 KB.
-        "max_body_bytes": format!("{MIN_BODY_BYTES} to {MAX_BODY_BYTES}") => format!("`{DEFAULT_BODY_BYTES}`");
+        "max_body_bytes": ValueForm::whole_number(MIN_BODY_BYTES, MAX_BODY_BYTES) => format!("`{DEFAULT_BODY_BYTES}`");
         /// The largest nesting of a body. The outermost object counts as 1.
-        "max_depth": format!("{MIN_DEPTH} to {MAX_DEPTH}") => format!("`{DEFAULT_DEPTH}`");
+        "max_depth": ValueForm::whole_number(MIN_DEPTH, MAX_DEPTH) => format!("`{DEFAULT_DEPTH}`");
         /// Checks that only observe.
-        "checks": "[`checks`](#checks)" => "all enforced, `prompt` off";
+        "checks": ValueForm::section("checks") => "all enforced, `prompt` off";
     }
 }
 
@@ -175,4 +175,11 @@ fn parse_path(node: &Node<'_>) -> Result<(String, bool), ConfigError> {
         Some(segments) if segments.split('/').all(is_plain) => Ok((path.to_owned(), takes_token)),
         _ => Err(node.invalid(EXPECTED)),
     }
+}
+
+#[cfg(not(target_family = "wasm"))]
+fn path_form() -> ValueForm {
+    const PATH: &str = "(?:/[A-Za-z0-9._~-]+)+";
+    const WRITTEN: &str = "segments of `A-Z a-z 0-9 . _ ~ -`, such as `/webhook` or `/hooks/veo3/{token}`";
+    ValueForm::text(WRITTEN, &format!(r"{PATH}(?:/\{{token\}})?")).without(r"/\.{1,2}(?:/|$)")
 }

@@ -1,6 +1,10 @@
-//! The keys of a section of the configuration. One table has the check for unknown keys and the reference in the book.
+//! The keys of a section of the configuration. One table has the check for unknown keys, the reference in the book and the
+//! schema for editors.
 
-/// A section of the configuration, as the book shows it.
+#[cfg(not(target_family = "wasm"))]
+use super::ValueForm;
+
+/// A section of the configuration, as the book and the schema show it.
 #[cfg(not(target_family = "wasm"))]
 #[derive(Debug)]
 pub struct Section {
@@ -12,18 +16,31 @@ pub struct Section {
     pub keys: Vec<SectionKey>,
 }
 
-/// A key of a section, as the book shows it. All texts are Markdown.
+/// A key of a section, as the book and the schema show it. All texts are Markdown.
 #[cfg(not(target_family = "wasm"))]
 #[derive(Debug)]
 pub struct SectionKey {
     /// The key.
     pub key: &'static str,
     /// Its valid values.
-    pub value: String,
+    pub value: ValueForm,
     /// Its default. A key without a default is required.
     pub default: Option<String>,
     /// Its effect.
     pub docs: String,
+}
+
+#[cfg(not(target_family = "wasm"))]
+impl Section {
+    /// A word for the section: the last part of its path.
+    pub fn name(&self) -> &'static str {
+        match self.path {
+            "" => "configuration",
+            "hooks[]" => "hook",
+            "token.keys.KID" => "key",
+            path => path.rsplit('.').next().unwrap_or(path),
+        }
+    }
 }
 
 /// Defines the keys of a section as the constant for [`Node::fields`](super::Node::fields), and natively a function that makes
@@ -40,7 +57,7 @@ macro_rules! keys {
             use $crate::settings::{Section, SectionKey, join_lines};
             let keys = vec![$(SectionKey {
                 key: $key,
-                value: $value.to_string(),
+                value: $value,
                 default: None$(.or_else(|| Some($default.to_string())))?,
                 docs: join_lines(&[$($doc),+]),
             },)+];

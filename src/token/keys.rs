@@ -1,8 +1,12 @@
 //! The keys of tokens (`token`).
 
+#[cfg(not(target_family = "wasm"))]
+use crate::contract::token::MAX_KID;
 use crate::contract::token::{MIN_HS256_KEY, is_kid};
 use crate::keyring::Keyring;
 use crate::secret::Secret;
+#[cfg(not(target_family = "wasm"))]
+use crate::settings::ValueForm;
 use crate::settings::{ConfigError, Node, keys};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -24,6 +28,14 @@ pub(super) enum VerificationKey {
     Hs256(Secret),
 }
 
+#[derive(Clone, Copy, Debug)]
+enum Algorithm {
+    EdDsa,
+    Hs256,
+}
+
+const ALGORITHMS: &[(&str, Algorithm)] = &[("EdDSA", Algorithm::EdDsa), ("HS256", Algorithm::Hs256)];
+
 /// Synchronized clocks differ by less.
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
 const MAX_LEEWAY: Duration = Duration::from_secs(3600);
@@ -32,9 +44,10 @@ keys! {
     /// The keys that verify callback tokens.
     "token": KEYS, section {
         /// The keys by their `kid`, `[A-Za-z0-9_-]{1,32}`. Two kids must not differ only in case.
-        "keys": "[keys](#key) by `kid`";
+        "keys": ValueForm::sections_by_name("key", &format!("[A-Za-z0-9_-]{{1,{MAX_KID}}}"))
+            .written("[keys](#key) by `kid`");
         /// The allowed difference between the clocks of the gate and of the program that makes tokens.
-        "leeway": format!("`0s` to `{}s`", MAX_LEEWAY.as_secs())
+        "leeway": ValueForm::duration(Duration::ZERO, MAX_LEEWAY)
             => format!("`{}s`", DEFAULT_LEEWAY.as_secs());
     }
 }
@@ -43,11 +56,11 @@ keys! {
     /// A key: `{alg: EdDSA, public: ...}` or `{alg: HS256, env: ...}`. `blobgate mint --new-key` prints one.
     "token.keys.KID": KEY_KEYS, key_section {
         /// The algorithm of the tokens. A token with another one is invalid.
-        "alg": "`EdDSA` or `HS256`";
+        "alg": ValueForm::words(ALGORITHMS);
         /// The public key. The gate cannot make tokens with it.
-        "public": "32 bytes in unpadded base64url" => "required for `EdDSA`";
+        "public": ValueForm::text("32 bytes in unpadded base64url", "[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]") => "required for `EdDSA`";
         /// The environment variable that contains the key: its bytes, or `base64:` and their base64.
-        "env": format!("the name of a variable with {MIN_HS256_KEY} bytes or more") => "required for `HS256`";
+        "env": crate::keyring::variable_form(&format!("the name of a variable with {MIN_HS256_KEY} bytes or more")) => "required for `HS256`";
     }
 }
 
@@ -109,8 +122,8 @@ impl VerificationKey {
         const EXPECTED: &str = "{alg: EdDSA, public: \"...\"} or {alg: HS256, env: NAME}";
         let fields = node.fields(KEY_KEYS, EXPECTED)?;
         let alg = fields.required("alg", "EdDSA or HS256")?;
-        match alg.one_of(&[("EdDSA", true), ("HS256", false)])? {
-            true => {
+        match alg.one_of(ALGORITHMS)? {
+            Algorithm::EdDsa => {
                 fields.none_of(&["env"], "for HS256, and alg is EdDSA; write public instead")?;
                 let public =
                     fields.required("public", "the 32 bytes of a public key in unpadded base64url")?;
@@ -118,7 +131,7 @@ impl VerificationKey {
                 keyring.add(&public, key.as_bytes())?;
                 Ok(VerificationKey::EdDsa(Box::new(key)))
             }
-            false => {
+            Algorithm::Hs256 => {
                 fields.none_of(&["public"], "for EdDSA, and alg is HS256; write env instead")?;
                 let name = fields.required("env", "the name of an environment variable")?;
                 keyring.read_secret(&name, MIN_HS256_KEY).map(VerificationKey::Hs256)

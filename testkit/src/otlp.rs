@@ -3,7 +3,6 @@
 use super::{Reply, ServiceRequest, Upstream, eventually};
 use prost::Message;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// The path of OTLP over HTTP for traces.
 const PATH: &str = "/v1/traces";
@@ -64,9 +63,9 @@ impl TraceCollector {
         self.upstream.heads()
     }
 
-    /// Answers nothing from now on, for this time each.
-    pub fn hang(&self, time: Duration) {
-        self.upstream.reply(Reply::After(time, Box::new(Reply::status(503))));
+    /// Answers nothing from now on.
+    pub fn hang(&self) {
+        self.upstream.reply(Reply::Hang);
     }
 }
 

@@ -30,6 +30,23 @@ pub enum CaseOutcome {
 }
 
 impl CaseOutcome {
+    /// Its reasons, each with the detail that it has there.
+    pub fn details(&self) -> Vec<(&str, &str)> {
+        match self {
+            CaseOutcome::Forwarded { headers, answer, detail } => {
+                let reason = headers.get(header::REASON).map(String::as_str);
+                let observed = headers.get(header::OBSERVED).and_then(|codes| codes.split(',').next());
+                let of_header = reason.zip(headers.get(header::DETAIL).map(String::as_str));
+                let of_log = answer.as_deref().or(reason).or(observed).zip(detail.as_deref());
+                of_header.into_iter().chain(of_log).collect()
+            }
+            CaseOutcome::Refused { reason, detail, .. } => {
+                detail.iter().map(|detail| (&**reason, &**detail)).collect()
+            }
+            CaseOutcome::Host { .. } | CaseOutcome::Cut => Vec::new(),
+        }
+    }
+
     /// Its reasons.
     pub fn reasons(&self) -> Vec<&str> {
         match self {

@@ -34,11 +34,11 @@ pub(crate) fn check_configuration(
     let read = |name: &str| variables.read(name);
     let (bytes, tree) = match &source.form {
         SourceForm::Tree(tree) => (tree.to_json().to_string(), *tree),
-        SourceForm::Json { text, tree: Some(tree) } => (text.clone(), tree),
-        // Text that is no JSON.
-        SourceForm::Json { text, tree: None } => {
+        SourceForm::Json { text, tree: Ok(tree) } => (text.clone(), tree),
+        SourceForm::Json { text, tree: Err((line, column)) } => {
             let error = Config::load(text.as_bytes(), &read).err();
-            findings.extend(error.map(|error| of_whole(source, &error)));
+            let of_place = |finding| Finding { line: *line, column: *column, ..finding };
+            findings.extend(error.map(|error| of_place(of_whole(source, &error))));
             return;
         }
     };
@@ -123,3 +123,6 @@ fn step<'n, 'f>(node: &'n YamlNode, path: &'f str) -> Option<Step<'n, 'f>> {
     });
     matching.min_by_key(|(_, _, rest)| rest.len())
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// A node with its path in the file.
 #[derive(Clone, Debug)]
-pub(crate) struct Cursor<'y> {
+pub(crate) struct YamlCursor<'y> {
     node: &'y YamlNode,
     spot: Spot,
 }
@@ -19,7 +19,7 @@ pub(crate) struct Spot {
     pub(crate) field: String,
 }
 
-impl<'y> Cursor<'y> {
+impl<'y> YamlCursor<'y> {
     pub(crate) fn new(node: &'y YamlNode, path: &str) -> Self {
         Self { node, spot: Spot { line: node.line, column: node.column, field: path.to_owned() } }
     }
@@ -40,28 +40,28 @@ impl<'y> Cursor<'y> {
     }
 
     /// The value of a key in snake case. Envoy also reads it in camel case. Null is absent.
-    pub(crate) fn get(&self, key: &str) -> Option<Cursor<'y>> {
+    pub(crate) fn get(&self, key: &str) -> Option<YamlCursor<'y>> {
         let found = |name: &str| Some((self.node.key(name)?, self.node.get(name)?));
         let (name, node) = found(key).or_else(|| found(&camel(key)))?;
         let field = join(&self.spot.field, &name.text);
         let spot = Spot { line: name.line, column: name.column, field };
-        (node.value != YamlValue::Null).then_some(Cursor { node, spot })
+        (node.value != YamlValue::Null).then_some(YamlCursor { node, spot })
     }
 
-    pub(crate) fn at(&self, keys: &[&str]) -> Option<Cursor<'y>> {
+    pub(crate) fn at(&self, keys: &[&str]) -> Option<YamlCursor<'y>> {
         keys.iter().try_fold(self.clone(), |cursor, key| cursor.get(key))
     }
 
     /// The items of a list.
-    pub(crate) fn items(&self) -> Vec<Cursor<'y>> {
+    pub(crate) fn items(&self) -> Vec<YamlCursor<'y>> {
         let item = |(index, node): (usize, &'y YamlNode)| {
-            Cursor::new(node, &format!("{}[{index}]", self.spot.field))
+            YamlCursor::new(node, &format!("{}[{index}]", self.spot.field))
         };
         self.node.list().iter().enumerate().map(item).collect()
     }
 
     /// The items of a list at a key.
-    pub(crate) fn list(&self, key: &str) -> Vec<Cursor<'y>> {
+    pub(crate) fn list(&self, key: &str) -> Vec<YamlCursor<'y>> {
         self.get(key).map(|list| list.items()).unwrap_or_default()
     }
 
@@ -70,12 +70,15 @@ impl<'y> Cursor<'y> {
     }
 
     /// The pairs of an object.
-    pub(crate) fn pairs(&self) -> Vec<(&'y str, Cursor<'y>)> {
+    pub(crate) fn pairs(&self) -> Vec<(&'y str, YamlCursor<'y>)> {
         let pairs = self.node.map().iter();
         pairs
             .map(|(key, node)| {
                 let field = join(&self.spot.field, &key.text);
-                (key.text.as_str(), Cursor { node, spot: Spot { line: key.line, column: key.column, field } })
+                (
+                    key.text.as_str(),
+                    YamlCursor { node, spot: Spot { line: key.line, column: key.column, field } },
+                )
             })
             .collect()
     }
@@ -118,7 +121,7 @@ impl<'y> Cursor<'y> {
 
     /// The message of an `Any`: the last part of its type, such as `Router`, and the fields. A TypedStruct has them one level
     /// below.
-    pub(crate) fn message(&self) -> Option<(&'y str, Cursor<'y>)> {
+    pub(crate) fn message(&self) -> Option<(&'y str, YamlCursor<'y>)> {
         let short = |url: &'y str| url.rsplit(['.', '/']).next().unwrap_or(url);
         match short(self.text_at(&["@type"])?) {
             "TypedStruct" => Some((short(self.text_at(&["type_url"])?), self.get("value")?)),
@@ -127,7 +130,7 @@ impl<'y> Cursor<'y> {
     }
 
     /// The message at a key, if it is of this type.
-    pub(crate) fn message_at(&self, key: &str, kind: &str) -> Option<Cursor<'y>> {
+    pub(crate) fn message_at(&self, key: &str, kind: &str) -> Option<YamlCursor<'y>> {
         let (found, message) = self.get(key)?.message()?;
         (found == kind).then_some(message)
     }

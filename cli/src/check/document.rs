@@ -1,8 +1,8 @@
 //! Checks a document by its kind: a bootstrap of Envoy, a part of one, a configuration of the gate, or a manifest.
 
-use super::Content;
+use super::FileContent;
 use super::configuration::{UnsetVariables, check_configuration};
-use super::cursor::{Cursor, Spot};
+use super::cursor::{Spot, YamlCursor};
 use super::finding::{Finding, Level};
 use super::frame;
 use super::gate::{GateSource, HostEnvironment, SourceForm, bare, find_plugins, is_configuration};
@@ -11,12 +11,15 @@ use super::rules::check_bootstrap;
 use super::yaml::{YamlNode, YamlPath, YamlReader, YamlValue};
 use std::collections::{HashMap, HashSet};
 
+/// The most findings of one rule about keys.
+const MAX_REPORTED: usize = 100;
+
 /// What the checks of a file have in common.
 pub(super) struct Checker<'t> {
     pub(super) lines: Vec<&'t str>,
     pub(super) unset: UnsetVariables,
     pub(super) findings: Vec<Finding>,
-    pub(super) content: Content,
+    pub(super) content: FileContent,
 }
 
 impl Checker<'_> {
@@ -56,13 +59,13 @@ impl Checker<'_> {
             check_bootstrap(root, &mut self.findings);
             // Listeners may come from another file, which a rule reports.
             if ["dynamic_resources", "dynamicResources"].iter().any(|key| root.get(key).is_some()) {
-                self.content = Content::Gate;
+                self.content = FileContent::Gate;
             }
         } else if gates > 0 {
             self.findings.push(Finding::new(
                 Level::NotChecked,
                 &frame::PART,
-                Cursor::new(root, "").spot(),
+                YamlCursor::new(root, "").spot(),
                 "the file is a part of a bootstrap: what stands around this part is not checked",
                 "check the whole file too",
             ));
@@ -74,16 +77,16 @@ impl Checker<'_> {
         let before = self.findings.len();
         let gates = find_plugins(root, host, &self.lines, &mut self.findings);
         if self.findings.len() > before {
-            self.content = Content::Gate;
+            self.content = FileContent::Gate;
         }
         gates.iter().for_each(|gate| self.check_gate(gate));
         gates.len()
     }
 
     pub(super) fn check_gate(&mut self, gate: &GateSource<'_>) {
-        self.content = Content::Gate;
+        self.content = FileContent::Gate;
         check_configuration(gate, self.unset, &mut self.findings);
-        if let SourceForm::Json { tree: Some(tree), .. } = &gate.form {
+        if let SourceForm::Json { tree: Ok(tree), .. } = &gate.form {
             self.report_repeated_keys(tree);
         }
     }
@@ -92,7 +95,7 @@ impl Checker<'_> {
         self.findings.push(Finding::new(
             Level::Error,
             &frame::SECOND_DOCUMENT,
-            Cursor::new(root, "").spot(),
+            YamlCursor::new(root, "").spot(),
             "this document comes after another one, and Envoy reads only the first",
             "write one document",
         ));
@@ -109,7 +112,7 @@ impl Checker<'_> {
                     first.insert(&key.text, key.line);
                     continue;
                 };
-                if reported.insert((key.line, key.column)) {
+                if reported.len() < MAX_REPORTED && reported.insert((key.line, key.column)) {
                     let at = Spot {
                         line: key.line,
                         column: key.column,
@@ -130,8 +133,12 @@ impl Checker<'_> {
 
     /// Envoy has no merge keys: it refuses the file, or the gate gets a key `<<`.
     fn report_merge_keys(&mut self, root: &YamlNode) {
+        let mut reported = HashSet::new();
         root.walk(&YamlPath::Root(""), &mut |path, node| {
-            if let Some(key) = node.key("<<") {
+            if let Some(key) = node.key("<<")
+                && reported.len() < MAX_REPORTED
+                && reported.insert((key.line, key.column))
+            {
                 let at = Spot {
                     line: key.line,
                     column: key.column,

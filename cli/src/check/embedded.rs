@@ -1,6 +1,7 @@
 //! A text in a file that is a file itself: JSON in a StringValue, or an envoy.yaml in a ConfigMap.
 
 use super::yaml::{YamlError, YamlNode, YamlReader, YamlValue, parse_yaml};
+use serde::de::IgnoredAny;
 
 /// A text in a file, and the place of its parts.
 pub(crate) struct Embedded<'t> {
@@ -32,9 +33,12 @@ impl<'t> Embedded<'t> {
         Self { text, shape: Shape::Other, line: node.line, column: node.column }
     }
 
-    /// The first document, with the places of the file.
-    pub(crate) fn parse(&self, reader: YamlReader) -> Result<Option<YamlNode>, YamlError> {
-        Ok(self.parse_all(reader)?.into_iter().next())
+    /// The tree of JSON text, with the places of the file. Otherwise the place where it is no JSON.
+    pub(crate) fn parse_json(&self) -> Result<YamlNode, (usize, usize)> {
+        serde_json::from_str::<IgnoredAny>(self.text)
+            .map_err(|error| self.place(error.line(), error.column().max(1)))?;
+        let first = self.parse_all(YamlReader::Json).map(|trees| trees.into_iter().next());
+        first.ok().flatten().ok_or((self.line, self.column))
     }
 
     /// Every document, with the places of the file.
@@ -112,9 +116,8 @@ mod tests {
         let lines: Vec<&str> = file.lines().collect();
         let tree = parse_yaml(file, YamlReader::Kubernetes).unwrap().remove(0);
         let node = tree.get("data").unwrap();
-        let inner =
-            Embedded::new(node, node.text().unwrap(), &lines).parse(YamlReader::Envoy).unwrap().unwrap();
-        inner.key("b").map(|key| (key.line, key.column)).unwrap()
+        let inner = Embedded::new(node, node.text().unwrap(), &lines).parse_all(YamlReader::Envoy).unwrap();
+        inner[0].key("b").map(|key| (key.line, key.column)).unwrap()
     }
 
     #[test]

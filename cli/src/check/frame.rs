@@ -49,6 +49,9 @@ frame! {
     KEY_IN_FILE "key-in-file", "warning",
         "The file has the value of an environment variable.",
         "Each reader of the file gets the key.";
+    FAIL_STRATEGY "fail-strategy", "error, warning",
+        "A manifest has `FAIL_OPEN`, `failOpen: true`, or in Istio another strategy than `FAIL_RELOAD`.",
+        "After a trap of the module, deliveries pass unjudged, or all are refused.";
     KIND "kind", "not checked",
         "The manifest has no configuration of Blobgate.",
         "`check` reads only its keys.";

@@ -1,6 +1,6 @@
 //! Finds the gate's configurations in a tree.
 
-use super::cursor::{Cursor, Spot};
+use super::cursor::{Spot, YamlCursor};
 use super::embedded::Embedded;
 use super::finding::{Finding, Level};
 use super::frame;
@@ -21,8 +21,8 @@ pub(crate) struct GateSource<'y> {
 pub(crate) enum SourceForm<'y> {
     /// A Struct.
     Tree(&'y YamlNode),
-    /// JSON text in a StringValue or in BytesValue, and its tree with the places of the file.
-    Json { text: String, tree: Option<YamlNode> },
+    /// Text in a StringValue or in BytesValue: its tree with the places of the file, or the place where it is no JSON.
+    Json { text: String, tree: Result<YamlNode, (usize, usize)> },
 }
 
 /// The environment variables that the module can read.
@@ -53,7 +53,7 @@ pub(crate) fn is_configuration(node: &YamlNode) -> bool {
 
 /// A file that is a configuration itself.
 pub(crate) fn bare<'y>(root: &'y YamlNode) -> GateSource<'y> {
-    let spot = Cursor::new(root, "").spot();
+    let spot = YamlCursor::new(root, "").spot();
     let variables = ModuleVariables {
         listed: None,
         spot: spot.clone(),
@@ -77,7 +77,7 @@ pub(crate) fn find_plugins<'y>(
         if !["vm_config", "vmConfig", "configuration"].into_iter().any(is_plugin) {
             return;
         }
-        let plugin = Cursor::new(node, &path.to_string());
+        let plugin = YamlCursor::new(node, &path.to_string());
         if is_gate(&plugin) && known.insert((node.line, node.column)) {
             sources.extend(read_plugin(&plugin, host, lines, findings));
         }
@@ -86,7 +86,7 @@ pub(crate) fn find_plugins<'y>(
 }
 
 /// A plugin of the gate, by its name, its module or its configuration.
-pub(super) fn is_gate(plugin: &Cursor<'_>) -> bool {
+pub(super) fn is_gate(plugin: &YamlCursor<'_>) -> bool {
     let names: [&[&str]; 5] = [
         &["name"],
         &["vm_config", "vm_id"],
@@ -107,7 +107,7 @@ pub(super) fn is_gate(plugin: &Cursor<'_>) -> bool {
 }
 
 fn read_plugin<'y>(
-    plugin: &Cursor<'y>,
+    plugin: &YamlCursor<'y>,
     host: HostEnvironment,
     lines: &[&str],
     findings: &mut Vec<Finding>,
@@ -131,14 +131,14 @@ fn read_plugin<'y>(
         (Some("google.protobuf.Struct"), YamlValue::Map(_)) => SourceForm::Tree(value.node()),
         (Some("google.protobuf.StringValue"), YamlValue::Text(text)) => {
             let embedded = Embedded::new(value.node(), text, lines);
-            SourceForm::Json { text: text.clone(), tree: embedded.parse(YamlReader::Json).ok().flatten() }
+            SourceForm::Json { text: text.clone(), tree: embedded.parse_json() }
         }
         (Some("google.protobuf.BytesValue"), YamlValue::Text(encoded)) => {
             let Some(text) = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok())
             else {
                 return wrong(spot, "is not the base64 of JSON text");
             };
-            let tree = Embedded::at_one_place(value.node(), &text).parse(YamlReader::Json).ok().flatten();
+            let tree = Embedded::at_one_place(value.node(), &text).parse_json();
             SourceForm::Json { text, tree }
         }
         (Some("google.protobuf.Struct" | "google.protobuf.StringValue"), _) => {
@@ -149,7 +149,7 @@ fn read_plugin<'y>(
     Some(GateSource { spot, form, variables: plugin_variables(plugin, host) })
 }
 
-fn plugin_variables(plugin: &Cursor<'_>, host: HostEnvironment) -> ModuleVariables {
+fn plugin_variables(plugin: &YamlCursor<'_>, host: HostEnvironment) -> ModuleVariables {
     const VARIABLES: &str = "environment_variables";
     const LIST: &str = "host_env_keys";
     let variables = plugin.at(&["vm_config", VARIABLES]);

@@ -11,7 +11,7 @@ const MAX_BYTES: u64 = 64 << 20;
 pub(super) const STDIN: &str = "-";
 
 /// The text of a file, or a fault and its remedy.
-pub(super) fn read(path: &Path) -> Result<String, (String, String)> {
+pub(crate) fn read(path: &Path) -> Result<String, (String, String)> {
     let unreadable = |error: io::Error| {
         let remedy = match error.kind() {
             io::ErrorKind::IsADirectory => "name its files, such as DIRECTORY/*.yaml",

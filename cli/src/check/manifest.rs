@@ -1,7 +1,7 @@
 //! Checks a manifest of Kubernetes. It shows only a part of a gateway, so each check names what it cannot see.
 
-use super::Content;
-use super::cursor::Cursor;
+use super::FileContent;
+use super::cursor::YamlCursor;
 use super::document::Checker;
 use super::embedded::Embedded;
 use super::finding::{Finding, Level};
@@ -18,8 +18,8 @@ pub(super) fn kind(root: &YamlNode) -> Option<&str> {
 
 pub(super) fn check(checker: &mut Checker<'_>, root: &YamlNode) {
     let Some(kind) = kind(root) else { return };
-    checker.content = checker.content.max(Content::Manifests);
-    let document = Cursor::new(root, "");
+    checker.content = checker.content.max(FileContent::Manifests);
+    let document = YamlCursor::new(root, "");
     let found = match kind {
         "ConfigMap" | "Secret" => check_texts(checker, &document),
         "WasmPlugin" => check_plugin(checker, document.get("spec"), "pluginConfig", istio_variables),
@@ -52,7 +52,7 @@ pub(super) fn check(checker: &mut Checker<'_>, root: &YamlNode) {
 }
 
 /// Names what stands in other files.
-fn report_unseen(checker: &mut Checker<'_>, document: &Cursor<'_>, kind: &str, found: usize) {
+fn report_unseen(checker: &mut Checker<'_>, document: &YamlCursor<'_>, kind: &str, found: usize) {
     const LISTENERS: &str =
         "which does not show the gateway's listeners: TLS, client addresses, size limits, timeouts";
     const ROUTES: &str =
@@ -63,7 +63,7 @@ fn report_unseen(checker: &mut Checker<'_>, document: &Cursor<'_>, kind: &str, f
         checker.findings.push(Finding::new(Level::NotChecked, rule, at, wrong, remedy));
     };
     match kind {
-        _ if found == 0 => note(&frame::KIND, "and this one has no configuration of Blobgate", ""),
+        _ if found == 0 => note(&frame::KIND, "whose manifest has no configuration of Blobgate", ""),
         "ConfigMap" | "Secret" => {}
         "WasmPlugin" | "TrafficExtension" | "EnvoyExtensionPolicy" => {
             note(&frame::PART, LISTENERS, "");
@@ -76,7 +76,7 @@ fn report_unseen(checker: &mut Checker<'_>, document: &Cursor<'_>, kind: &str, f
 }
 
 /// The texts of a ConfigMap, each a file with a configuration.
-fn check_texts(checker: &mut Checker<'_>, document: &Cursor<'_>) -> usize {
+fn check_texts(checker: &mut Checker<'_>, document: &YamlCursor<'_>) -> usize {
     let sections = ["data", "stringData"].into_iter().filter_map(|section| document.get(section));
     let files: Vec<_> = sections.flat_map(|section| section.pairs()).collect();
     let mut found: usize = 0;
@@ -87,17 +87,17 @@ fn check_texts(checker: &mut Checker<'_>, document: &Cursor<'_>) -> usize {
             Ok(documents) => documents,
             Err(error) => {
                 if text.contains("blobgate") || text.contains("hooks") {
-                    checker.content = Content::Gate;
+                    checker.content = FileContent::Gate;
                     found = found.saturating_add(1);
                     checker.findings.push(super::syntax_error(&error));
                 }
                 continue;
             }
         };
-        let before = std::mem::replace(&mut checker.content, Content::Nothing);
+        let before = std::mem::replace(&mut checker.content, FileContent::Nothing);
         let count = checker.findings.len();
         checker.check_documents(&documents, reader, HostEnvironment::Pod);
-        if checker.content == Content::Gate {
+        if checker.content == FileContent::Gate {
             found = found.saturating_add(1);
         } else {
             // Another program's file.
@@ -111,9 +111,9 @@ fn check_texts(checker: &mut Checker<'_>, document: &Cursor<'_>) -> usize {
 /// A plugin whose fields are those of a custom resource.
 fn check_plugin(
     checker: &mut Checker<'_>,
-    plugin: Option<Cursor<'_>>,
+    plugin: Option<YamlCursor<'_>>,
     key: &str,
-    variables: fn(&Cursor<'_>) -> ModuleVariables,
+    variables: fn(&YamlCursor<'_>) -> ModuleVariables,
 ) -> usize {
     let Some(plugin) = plugin else { return 0 };
     let names: [&[&str]; 5] =
@@ -124,7 +124,8 @@ fn check_plugin(
     if !is_named && !configuration.as_ref().is_some_and(|value| is_configuration(value.node())) {
         return 0;
     }
-    checker.content = Content::Gate;
+    checker.content = FileContent::Gate;
+    check_failure(checker, &plugin);
     match configuration {
         Some(value) => {
             let form = SourceForm::Tree(value.node());
@@ -143,12 +144,36 @@ fn check_plugin(
     1
 }
 
+/// What happens after a trap of the module.
+fn check_failure(checker: &mut Checker<'_>, plugin: &YamlCursor<'_>) {
+    const OPEN: &str = "forwards deliveries unjudged after a trap of the module";
+    const CLOSED: &str = "refuses every delivery after a trap of the module, until the gateway restarts";
+    let istio = plugin.get("pluginConfig").or_else(|| plugin.get("url")).is_some();
+    let strategy = plugin.text_at(&["failStrategy"]);
+    let (level, key, wrong, remedy) = if plugin.is_true("failOpen") {
+        (Level::Error, "failOpen", format!("is true: it {OPEN}"), "remove it")
+    } else if strategy == Some("FAIL_OPEN") {
+        (Level::Error, "failStrategy", format!("is FAIL_OPEN: it {OPEN}"), "write FAIL_RELOAD")
+    } else if istio && strategy != Some("FAIL_RELOAD") {
+        (
+            Level::Warning,
+            "failStrategy",
+            format!("is not FAIL_RELOAD: the gateway {CLOSED}"),
+            "write FAIL_RELOAD",
+        )
+    } else {
+        return;
+    };
+    let finding = Finding::new(level, &frame::FAIL_STRATEGY, plugin.spot_of(key), wrong, remedy);
+    checker.findings.push(finding);
+}
+
 /// `vmConfig.env` of Istio.
-fn istio_variables(plugin: &Cursor<'_>) -> ModuleVariables {
+fn istio_variables(plugin: &YamlCursor<'_>) -> ModuleVariables {
     let vm = plugin.get("vmConfig");
     let spot = vm.as_ref().map_or_else(|| plugin.spot_of("vmConfig"), |vm| vm.spot_of("env"));
     let variables = vm.map(|vm| vm.list("env")).unwrap_or_default();
-    let variable = |variable: Cursor<'_>| {
+    let variable = |variable: YamlCursor<'_>| {
         let is_of_host = variable.text_at(&["valueFrom"]) == Some("HOST");
         let value = variable.text_at(&["value"]).filter(|_| !is_of_host).map(str::to_owned);
         Some((variable.text_at(&["name"])?.to_owned(), value))
@@ -163,7 +188,7 @@ fn istio_variables(plugin: &Cursor<'_>) -> ModuleVariables {
 }
 
 /// `env.hostKeys` of Envoy Gateway.
-fn gateway_variables(plugin: &Cursor<'_>) -> ModuleVariables {
+fn gateway_variables(plugin: &YamlCursor<'_>) -> ModuleVariables {
     let env = plugin.get("env");
     let spot = env.as_ref().map_or_else(|| plugin.spot_of("env"), |env| env.spot_of("hostKeys"));
     let names = env.map(|env| env.list("hostKeys")).unwrap_or_default();

@@ -6,7 +6,7 @@ use anstream::{AutoStream, ColorChoice};
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal};
 
-pub(super) struct Report {
+pub(super) struct CheckReport {
     pub(super) files: Vec<CheckedFile>,
 }
 
@@ -22,7 +22,7 @@ impl CheckedFile {
     }
 }
 
-impl Report {
+impl CheckReport {
     pub(super) fn count(&self, level: Level) -> usize {
         self.files.iter().map(|file| file.count(level)).sum()
     }

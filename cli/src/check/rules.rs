@@ -22,7 +22,7 @@ mod source;
 mod timeouts;
 mod ungated;
 
-use super::cursor::Cursor;
+use super::cursor::YamlCursor;
 use super::finding::Finding;
 use super::yaml::YamlNode;
 use bootstrap::BootstrapView;
@@ -30,12 +30,12 @@ use reporter::Reporter;
 
 /// Checks a whole configuration of Envoy.
 pub(crate) fn check_bootstrap(root: &YamlNode, findings: &mut Vec<Finding>) {
-    check(&BootstrapView::new(Cursor::new(root, "")), findings);
+    check(&BootstrapView::new(YamlCursor::new(root, "")), findings);
 }
 
 /// Checks the patches of an EnvoyFilter of Istio. What they leave out stands in Istio's own configuration.
 pub(crate) fn check_envoy_filter(document: &YamlNode, findings: &mut Vec<Finding>) {
-    let gateway = patches::view(Cursor::new(document, ""));
+    let gateway = patches::view(YamlCursor::new(document, ""));
     // Without the gate, it is about something else.
     if gateway.gated().next().is_some() {
         check(&gateway, findings);

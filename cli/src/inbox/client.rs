@@ -8,8 +8,8 @@ use anyhow::{Result, anyhow};
 use blobgate_inbox::service::{
     ChangeAnswer, ChangePreview, ChangeRequest, EntryDetail, EntryPage, ExpectAnswer, ExpectRequest,
     InboxStats, ListRequest, PauseAnswer, PauseTarget, ProblemDocument, ReconcileAnswer, ReconcilePreview,
-    ReconcileRequest, ReevaluateAnswer, ReevaluateRequest, ReleaseAsAnswer, ReleaseAsRequest, TailPage,
-    TailRequest,
+    ReconcileRequest, ReevaluateAnswer, ReevaluateRequest, ReleaseAsAnswer, ReleaseAsRequest, StoryAnswer,
+    StoryRequest, TailPage, TailRequest,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
@@ -17,11 +17,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 
+const DEFAULT_ADMIN: &str = "http://127.0.0.1:9085";
+
 /// The address of a running inbox.
 #[derive(clap::Args)]
-pub(super) struct AdminArgs {
+pub(crate) struct AdminArgs {
     /// The inbox's admin listener: a URL, or HOST:PORT with http on this machine and https elsewhere
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9085", value_parser = parse_admin_url)]
+    #[arg(long, value_name = "URL", default_value = DEFAULT_ADMIN, value_parser = parse_admin_url)]
     admin: Url,
     /// The environment variable with the admin listener's token
     #[arg(long, value_name = "NAME")]
@@ -29,7 +31,7 @@ pub(super) struct AdminArgs {
 }
 
 /// A running inbox.
-pub(super) struct InboxClient {
+pub(crate) struct InboxClient {
     client: Client,
     base: Url,
     token: Option<String>,
@@ -63,7 +65,19 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl AdminArgs {
-    pub(super) fn connect(self) -> Result<InboxClient> {
+    /// The options that a copy of this command line needs: none for the default.
+    pub(crate) fn options(&self) -> String {
+        let mut options = String::new();
+        if Ok(&self.admin) != parse_admin_url(DEFAULT_ADMIN).as_ref() {
+            options.push_str(&format!(" --admin {}", self.admin.as_str().trim_end_matches('/')));
+        }
+        if let Some(name) = &self.admin_token_env {
+            options.push_str(&format!(" --admin-token-env {name}"));
+        }
+        options
+    }
+
+    pub(crate) fn connect(self) -> Result<InboxClient> {
         let token = self.admin_token_env.as_deref().map(read_token).transpose()?;
         // A redirect would send the token to another address.
         let mut client = Client::builder().no_proxy().redirect(Policy::none());
@@ -81,7 +95,7 @@ impl InboxClient {
         self.get("/entries", &request.pairs()).await
     }
 
-    pub(super) async fn show(&self, id: i64) -> Result<EntryDetail> {
+    pub(crate) async fn show(&self, id: i64) -> Result<EntryDetail> {
         self.get(&format!("/entries/{id}"), &[]).await
     }
 
@@ -91,6 +105,15 @@ impl InboxClient {
 
     pub(super) async fn stats(&self) -> Result<InboxStats> {
         self.get("/stats", &[]).await
+    }
+
+    pub(crate) async fn story(&self, request: &StoryRequest) -> Result<StoryAnswer> {
+        self.get("/why", &request.pairs()).await
+    }
+
+    /// Calls the status API too.
+    pub(crate) async fn ask_story(&self, request: &StoryRequest) -> Result<StoryAnswer> {
+        self.call(Method::POST, "/why", request).await
     }
 
     pub(super) async fn pause(&self, target: &PauseTarget) -> Result<PauseAnswer> {

@@ -3,7 +3,7 @@
 use crate::rfc3339::rfc3339;
 use blobgate_inbox::service::{
     EntryFilter, EntryState, EventKind, Lane, MomentError, parse_moment, read_generation, read_hook,
-    read_job, reasons,
+    read_job, read_request_id, reasons,
 };
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use time::format_description::well_known::Rfc3339;
@@ -33,6 +33,9 @@ pub(super) struct FilterArgs {
     /// Only entries of this job
     #[arg(long, value_name = "JOB", value_parser = read_job)]
     job: Option<String>,
+    /// Only entries of this request: the x-request-id of their first delivery
+    #[arg(long, value_name = "ID", value_parser = read_request_id)]
+    request_id: Option<String>,
     /// Only entries received since this time: 90m (ago), 2026-01-31 (0:00 UTC), or 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME", value_parser = parse_since)]
     since: Option<String>,
@@ -54,6 +57,7 @@ impl FilterArgs {
             reason: self.reason.clone(),
             generation: self.generation.clone(),
             job: self.job.clone(),
+            request_id: self.request_id.clone(),
             since: self.since.clone(),
         }
     }

@@ -42,7 +42,7 @@ a terminal it needs --yes.
 Exit code: 0 when it released all, 1 when some stay or the inbox is unreachable, 2 for wrong usage.
 
 Examples:
-  blobgate inbox show 17                       # shows the violation
+  blobgate inbox show 17                       # shows the reason and its detail
   blobgate inbox show 17 --body | jq .         # shows the result URL
   blobgate inbox release 17
   blobgate inbox release --reason token-expired --since 1d

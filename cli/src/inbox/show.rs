@@ -6,7 +6,7 @@ use super::expect::summary;
 use crate::option::parse_id;
 use crate::output::{eprint_line, escape_lines, print_bytes, print_json, print_line, print_lines};
 use anyhow::{Context, Result, anyhow};
-use blobgate_inbox::service::{EntryDetail, EntryPayload, EntryState, HeaderLine, Lane};
+use blobgate_inbox::service::{AttemptRecord, EntryDetail, EntryPayload, EntryState, HeaderLine, Lane};
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -89,11 +89,13 @@ fn lines(detail: &EntryDetail) -> Vec<String> {
     line("hook", Some(entry.hook.clone()));
     line("lane", Some(entry.lane.to_string()));
     line("reason", entry.reason.clone());
-    line("violation", detail.violation.clone());
+    line("detail", entry.detail.clone());
     line("sender", Some(if entry.authenticated { "authenticated" } else { "unauthenticated" }.to_owned()));
     line("client", entry.client.clone());
     line("token id", entry.token_id.clone());
     line("job", entry.job.clone());
+    line("request id", entry.request_id.clone());
+    line("traceparent", entry.traceparent.clone());
     line("expected", detail.expectation.as_ref().map(summary));
     line("received", Some(at(&entry.received_at)));
     let repeats = (entry.seen > 1).then(|| format!("{}, the last {}", entry.seen, at(&entry.seen_at)));
@@ -121,10 +123,23 @@ fn attempts(detail: &EntryDetail) -> Vec<String> {
     line("due", (entry.state == EntryState::Waiting).then(|| entry.due_at.clone()));
     line("lease until", entry.lease_until.clone());
     line("ended", entry.ended_at.as_deref().map(at));
-    line("redelivery", (entry.redelivery > 0).then(|| entry.redelivery.to_string()));
+    let redelivered = entry.redelivered_at.as_deref().map(|time| format!(", the last {}", at(time)));
+    let redelivered = redelivered.unwrap_or_default();
+    line("redelivery", (entry.redelivery > 0).then(|| format!("{}{redelivered}", entry.redelivery)));
     line("override", entry.r#override.clone());
     line("supersedes", entry.supersedes.clone());
+    line("superseded", entry.superseded_by.map(|id| format!("by entry {id}")));
+    lines.extend(detail.attempt_log.iter().map(record));
     lines
+}
+
+/// A recorded attempt: `  attempt 2   2026-01-31T12:00:00.000Z  503 after 1200 ms: busy`.
+fn record(attempt: &AttemptRecord) -> String {
+    let name = format!("attempt {}", attempt.number);
+    let status = attempt.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+    let after = attempt.duration_ms.map(|millis| format!(" after {millis} ms")).unwrap_or_default();
+    let answer = attempt.answer.as_deref().map(|answer| format!(": {answer}")).unwrap_or_default();
+    format!("  {name:<12}{}  {status}{after}{answer}", attempt.at)
 }
 
 fn payload(detail: &EntryDetail) -> Vec<String> {

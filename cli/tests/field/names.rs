@@ -58,7 +58,11 @@ const TEXTS: [&str; 17] = [
     "hook",
     "generation",
     "reason",
+    "detail",
     "token_id",
+    "request_id",
+    "traceparent",
+    "redelivered_at",
     "job",
     "route",
     "supersedes",
@@ -79,6 +83,7 @@ fn escapes_control_characters_in_output() {
     let mut entry = json!({
         "id": 1, "authenticated": true, "size": 1, "redelivery": 1, "seen": 2, "attempts": 1, "status": 500, "cursor": "0.1",
         "headers": [{"name": HOSTILE, "value": HOSTILE}], "body_encoding": "text",
+        "attempt_log": [{"number": 2, "at": HOSTILE, "duration_ms": 1, "status": 500, "answer": HOSTILE}],
         "state": "waiting", "lane": "deliver", "event": "completed",
     });
     for name in TEXTS {
@@ -109,6 +114,12 @@ fn escapes_control_characters_in_output() {
         "would_change": [{"state": "waiting", "count": 1}], "would_refuse": [{"why": HOSTILE, "count": 1}]});
     let released = json!({"id": 1, "hook": HOSTILE, "generation": HOSTILE, "event": "completed", "outcome": "waiting",
         "route": HOSTILE, "override": HOSTILE, "violation": HOSTILE, "size": 1});
+    let next = json!([{"why": HOSTILE, "command": HOSTILE}]);
+    let story = json!({"now": HOSTILE, "more": 1, "next": [], "stories": [{
+        "hook": HOSTILE, "generation": HOSTILE, "job": HOSTILE, "state": HOSTILE, "more_entries": 1, "next": next,
+        "lines": [{"at": HOSTILE, "what": "quarantined", "entry": 1, "text": HOSTILE, "remedy": HOSTILE}]}],
+        "status_api": {"called": true, "outcome": HOSTILE, "event": null, "text": HOSTILE,
+            "compared": [{"entry": 1, "verdict": "contradicted"}]}});
     let generation = ["--hook", "a", "--generation", "ffd473d5-5bef-4e14-bf22-8d559be3c19f", "--job", "a"];
     for (args, answer) in [
         (&["stats"][..], &stats),
@@ -117,6 +128,9 @@ fn escapes_control_characters_in_output() {
         (&["ls", "--json"], &list),
         (&["show", "1"], &entry),
         (&["show", "1", "--json"], &entry),
+        (&["why", "--job", "a"], &story),
+        (&["why", "--job", "a", "--ask"], &story),
+        (&["why", "--job", "a", "--json"], &story),
         (&["export"], &page),
         (&["export", "--bodies"], &page),
         (&[&["expect"], &generation[..]].concat(), &expect),
@@ -178,7 +192,8 @@ fn output_for(status: u16, answer: &Value, args: &[&str]) -> Output {
     let admin = Upstream::start();
     admin.reply(Reply::status(status).header("content-type", "application/json").body(answer.to_string()));
     let address = format!("http://127.0.0.1:{}", admin.port);
-    blobgate(PROGRAM, &[&["inbox"], args, &["--admin", &address]].concat())
+    let group: &[&str] = if args.first() == Some(&"why") { &[] } else { &["inbox"] };
+    blobgate(PROGRAM, &[group, args, &["--admin", &address]].concat())
 }
 
 #[track_caller]

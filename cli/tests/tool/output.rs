@@ -14,6 +14,9 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_blobgate");
 
 const SENTENCE: &str = "blobgate: cannot write to standard output: No space left on device (os error 28). Free space there, or redirect it to another place\n";
 
+/// A valid delivery.
+const VALID: &str = include_str!("../../../tests/cases/samples/completed.json");
+
 fn full() -> File {
     File::options().write(true).open("/dev/full").unwrap()
 }
@@ -160,6 +163,24 @@ impl Rig {
         let announced = || format!("--hook veo3 --generation {} --job order-17", fresh_generation());
         let token = "--url https://hooks.example.com/h --aud a/b --kid k --key-env KEY";
         let forms = match leaf {
+            "check" => vec![config, format!("--json {}", repository("envoy.yaml").display())],
+            "completions" => vec!["bash".to_owned()],
+            "explain" => {
+                let body = self.path("body.json");
+                fs::write(&body, VALID).unwrap();
+                let request = format!("--config {config} --hook veo3 --body {body}");
+                vec![
+                    "result-url-denied".to_owned(),
+                    "--json result-url-denied".to_owned(),
+                    request.clone(),
+                    format!("--json {request}"),
+                ]
+            }
+            "schema" => vec![String::new(), "--for envoy".to_owned()],
+            "why" => {
+                let told = format!("--entry {} {admin}", self.waiting());
+                vec![told.clone(), format!("--json {told}")]
+            }
             "inbox ls" => vec![admin.clone(), format!("--json {admin}")],
             "inbox show" => {
                 let shown = format!("{} {admin}", self.waiting());

@@ -46,7 +46,7 @@ CREATE TABLE entry (
     answer text, -- its start, escaped, or the error
     ended_at bigint,
     redelivered_at bigint, -- the time of the last replay or release
-    superseded_by bigint, -- the entry that superseded it
+    superseded_by bigint, -- the entry that superseded it, or that its release made or repeated
     -- The order of commits: with two writers, a lower id may appear later.
     written xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
@@ -69,6 +69,8 @@ CREATE INDEX entry_in_flight ON entry (lease_until) WHERE state = 'in_flight';
 CREATE INDEX entry_left ON entry (state, id) WHERE state IN ('dead', 'quarantined');
 CREATE INDEX entry_live ON entry (ended_at) WHERE size > 0 AND state IN ('delivered', 'superseded', 'dropped');
 CREATE INDEX entry_ended ON entry (ended_at) WHERE size = 0;
+-- The entries whose release made an entry.
+CREATE INDEX entry_superseded ON entry (superseded_by) WHERE superseded_by IS NOT NULL;
 CREATE INDEX entry_written ON entry (written, id);
 
 CREATE TABLE payload (

@@ -42,7 +42,7 @@ CREATE TABLE entry (
     answer TEXT, -- its start, escaped, or the error
     ended_at INTEGER,
     redelivered_at INTEGER, -- the time of the last replay or release
-    superseded_by INTEGER -- the entry that superseded it
+    superseded_by INTEGER -- the entry that superseded it, or that its release made or repeated
 );
 CREATE UNIQUE INDEX entry_event ON entry (hook, generation, event, authenticated) WHERE lane = 'deliver';
 CREATE UNIQUE INDEX entry_quarantined ON entry (hook, reason, coalesce(token_id, ''), digest) WHERE lane = 'quarantine';
@@ -63,6 +63,8 @@ CREATE INDEX entry_in_flight ON entry (lease_until) WHERE state = 'in_flight';
 CREATE INDEX entry_left ON entry (state, id) WHERE state IN ('dead', 'quarantined');
 CREATE INDEX entry_live ON entry (ended_at) WHERE size > 0 AND state IN ('delivered', 'superseded', 'dropped');
 CREATE INDEX entry_ended ON entry (ended_at) WHERE size = 0;
+-- The entries whose release made an entry.
+CREATE INDEX entry_superseded ON entry (superseded_by) WHERE superseded_by IS NOT NULL;
 
 CREATE TABLE payload (
     entry_id INTEGER PRIMARY KEY,

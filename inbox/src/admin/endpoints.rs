@@ -5,7 +5,7 @@ use super::problem::Problem;
 use crate::service::{
     ActivePause, ChangeRequest, EntryDetail, EntryPage, ExpectAnswer, ExpectRequest, InboxStats, ListRequest,
     PauseAnswer, PauseTarget, ReconcileRequest, ReevaluateAnswer, ReevaluateRequest, ReleaseAsRequest,
-    TailPage, TailRequest, read_id,
+    StoryAnswer, StoryRequest, TailPage, TailRequest, read_id,
 };
 use crate::store::Change;
 use axum::Json;
@@ -30,6 +30,15 @@ pub(super) async fn show(State(admin): AdminState, Path(id): Path<String>) -> Js
 
 pub(super) async fn tail(State(admin): AdminState, Query(pairs): QueryPairs) -> JsonAnswer<TailPage> {
     Ok(Json(admin.operations.tail(&TailRequest::read(&pairs)?).await?))
+}
+
+pub(super) async fn why(State(admin): AdminState, Query(pairs): QueryPairs) -> JsonAnswer<StoryAnswer> {
+    Ok(Json(admin.operations.story(&StoryRequest::read(&pairs)?).await?))
+}
+
+/// Calls the status API too. It is a change, because the call counts against the budget.
+pub(super) async fn ask_why(State(admin): AdminState, body: Bytes) -> JsonAnswer<StoryAnswer> {
+    Ok(Json(admin.operations.story_and_status(&read::<StoryRequest>(&body)?).await?))
 }
 
 pub(super) async fn stats(State(admin): AdminState) -> JsonAnswer<InboxStats> {

@@ -28,8 +28,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) new: BTreeMap<i64, NewEntry<'a>>,
     /// The number of repeats of each stored entry.
     pub(crate) repeats: BTreeMap<i64, i64>,
-    /// Stored entries that are superseded.
-    pub(crate) retired: Vec<i64>,
+    /// Superseded entries, each with the entry that supersedes it.
+    pub(crate) retired: BTreeMap<i64, i64>,
 }
 
 /// An entry to insert.
@@ -106,7 +106,7 @@ impl<'a> Batch<'a> {
                 }
                 ArrivalDecision::Deliver { supersedes, retires } => {
                     if let Some(retired) = retires {
-                        batch.plan.retire(retired);
+                        batch.plan.retired.insert(retired, id);
                     }
                     batch.plan.deliver(NewEntry { supersedes, ..entry(arrival, id, Lane::Deliver) })
                 }
@@ -191,13 +191,6 @@ impl<'a> Plan<'a> {
         let route = entry.arrival.route();
         self.new.insert(entry.id, NewEntry { route: Some(route.clone()), ..entry });
         ArrivalOutcome::Waits(route)
-    }
-
-    fn retire(&mut self, id: i64) {
-        match self.new.get_mut(&id) {
-            Some(new) => new.state = EntryState::Superseded,
-            None => self.retired.push(id),
-        }
     }
 
     fn repeat(&mut self, id: i64) {

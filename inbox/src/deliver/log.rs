@@ -5,14 +5,24 @@ use super::attempt::AttemptOutcome;
 use crate::line_limit::permits;
 use blobgate::event::Kind;
 
-/// A route is down, or up again.
-pub(super) fn health_changed(route: &str, change: &str, outcome: &AttemptOutcome) {
+/// A route is down, or up again, after an attempt of this entry.
+pub(super) fn health_changed(change: &str, outcome: &AttemptOutcome, entry: i64, leased: &LeasedEntry) {
+    let route = leased.route.as_str();
     let (hook, event) = parts(route);
+    let request_id = leased.request_id.as_deref();
     let cause = match outcome {
         AttemptOutcome::Answered(status, _) => format!("its service answers {}", status.as_u16()),
         AttemptOutcome::Unanswered(_) | AttemptOutcome::LeaseLost => outcome.to_string(),
     };
-    tracing::warn!(route, hook, event, "route={route} is {change}: {cause}");
+    tracing::warn!(
+        route,
+        hook,
+        event,
+        entry,
+        request_id,
+        "route={route} is {change}: {cause} (entry={entry} request_id={})",
+        request_id.unwrap_or("-")
+    );
 }
 
 /// An entry has had all its attempts.
@@ -21,6 +31,7 @@ pub(super) fn died(entry: i64, leased: Option<&LeasedEntry>) {
         return;
     }
     let route = leased.map(|leased| leased.route.as_str());
+    let request_id = leased.and_then(|leased| leased.request_id.as_deref());
     let (hook, event) = route.map(parts).unzip();
     tracing::error!(
         entry,
@@ -28,8 +39,9 @@ pub(super) fn died(entry: i64, leased: Option<&LeasedEntry>) {
         hook,
         event = event.flatten(),
         generation = leased.and_then(|leased| leased.generation.as_deref()),
-        request_id = leased.and_then(|leased| leased.request_id.as_deref()),
-        "entry={entry} is dead after 72 h of attempts: `blobgate inbox show {entry}` shows the last answer"
+        request_id,
+        "entry={entry} is dead after 72 h of attempts: `blobgate inbox show {entry}` shows them (request_id={})",
+        request_id.unwrap_or("-")
     );
 }
 

@@ -156,7 +156,7 @@ fn accepted(mut headers: HeaderMap, event: &Event) -> Result<HeaderMap, ReleaseE
 }
 
 /// The event of a body.
-fn event(dialect: Dialect, body: &[u8]) -> Option<Event> {
+pub(crate) fn event(dialect: Dialect, body: &[u8]) -> Option<Event> {
     let payload = json::parse(body, crate::arrival::MAX_DEPTH, dialect.known()).ok()?;
     blobgate::event::check(dialect.read(&payload).ok()?).ok()
 }

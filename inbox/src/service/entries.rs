@@ -5,9 +5,14 @@ use super::filter::EntryFilter;
 use super::names::{EntryState, EventKind, Lane};
 use super::{EntryPayload, ExpectationStatus, Operations, time};
 use crate::entry::QuarantineReason;
+use crate::reevaluate::HeadRecord;
 use crate::store::{AttemptRow, EntryRow};
-use crate::violation;
+use axum::http::{HeaderName, HeaderValue};
+use blobgate::Reason;
+use blobgate::hook::Hook;
+use blobgate::policy::OriginalFindings;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// The default number of entries in an answer.
 const DEFAULT_LIMIT: i64 = 100;
@@ -120,9 +125,30 @@ pub struct EntryDetail {
     /// Its attempts in order: failures, and a success that was not the first attempt. The first 3 and the last 17 are recorded.
     #[serde(default)]
     pub attempt_log: Vec<AttemptRecord>,
-    /// Its violation: a field and the documented form, without a value of the body.
-    #[serde(default)]
-    pub violation: Option<String>,
+}
+
+impl EntryDetail {
+    /// The gate's findings when the entry arrived, to judge it by a hook of today's configuration.
+    ///
+    /// # Errors
+    /// The violation that stands, because the store does not have the part of the head that it is about.
+    pub fn findings(&self, hook: &Hook) -> Result<OriginalFindings, Reason> {
+        let lines = self.payload.iter().flat_map(|payload| &payload.headers);
+        let headers = lines.filter_map(|line| {
+            Some((
+                HeaderName::from_bytes(line.name.as_bytes()).ok()?,
+                HeaderValue::from_str(&line.value).ok()?,
+            ))
+        });
+        HeadRecord {
+            headers: &headers.collect(),
+            client: self.entry.client.as_deref(),
+            token_id: self.entry.token_id.as_deref(),
+            job: self.entry.job.as_deref(),
+            reason: self.entry.reason.as_deref().and_then(Reason::parse),
+        }
+        .findings(hook, &BTreeSet::new())
+    }
 }
 
 /// An attempt.
@@ -177,19 +203,7 @@ impl Operations {
         let entry = EntrySummary::try_from(entry)?;
         let attempts = self.shared.store.attempts(id).await?;
         let attempt_log = attempts.into_iter().map(AttemptRecord::from).collect();
-        let violation = match (&entry.reason, &payload) {
-            (Some(code), Some(payload)) if entry.lane == Lane::Quarantine => {
-                violation::describe(code.as_str(), &payload.headers, &payload.body)
-            }
-            _ => None,
-        };
-        Ok(EntryDetail {
-            entry,
-            payload: payload.map(EntryPayload::from),
-            expectation,
-            attempt_log,
-            violation,
-        })
+        Ok(EntryDetail { entry, payload: payload.map(EntryPayload::from), expectation, attempt_log })
     }
 }
 
@@ -306,7 +320,7 @@ mod tests {
             "due_at": time, "attempts": 0, "digest": "00",
         });
         let entry = serde_json::from_value(entry).unwrap();
-        EntryDetail { entry, payload, expectation: None, attempt_log: Vec::new(), violation: None }
+        EntryDetail { entry, payload, expectation: None, attempt_log: Vec::new() }
     }
 
     #[track_caller]

@@ -22,8 +22,19 @@ pub enum BadRequest {
         known: Vec<&'static str>,
     },
     /// An unknown filter.
-    #[error("unknown filter {0:?}: use state, lane, hook, event, reason, generation, job or since")]
+    #[error(
+        "unknown filter {0:?}: use state, lane, hook, event, reason, generation, job, request_id or since"
+    )]
     NoSuchFilter(String),
+    /// An unknown parameter of a story.
+    #[error("unknown parameter {0:?}: use generation, job, request_id, entry or hook")]
+    NoSuchSubject(String),
+    /// No subject of a story, or several.
+    #[error("the request needs one of generation, job, request_id and entry: pass exactly one of them")]
+    StorySubject,
+    /// An invalid request id.
+    #[error("invalid request id {0:?}: use 1 to 64 of A-Z a-z 0-9 . _ -")]
+    NoRequestId(String),
     /// A parameter that occurs more than once.
     #[error("{0} occurs twice: pass it once")]
     Twice(&'static str),

@@ -4,6 +4,8 @@ use super::error::BadRequest;
 use super::moment::{MomentError, parse_moment};
 use super::names::{EntryState, EventKind, Lane};
 use crate::entry::QuarantineReason;
+use crate::health::Fault;
+use crate::receive::REFUSALS;
 use crate::store::Filter;
 use blobgate::event::GenerationId;
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,12 @@ use serde::{Deserialize, Serialize};
 /// Every reason of a quarantined entry: the gate's, and the inbox's own.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
     QuarantineReason::all().filter_map(|reason| reason.known())
+}
+
+/// The codes of the inbox itself, in its log and its answers: reasons for a quarantine, refusals and faults.
+pub fn codes() -> impl Iterator<Item = &'static str> {
+    let own = QuarantineReason::OWN.into_iter().filter_map(|reason| reason.known());
+    own.chain(REFUSALS).chain(Fault::ALL.map(Fault::code))
 }
 
 /// Selects the entries that match all of its values.
@@ -38,6 +46,9 @@ pub struct EntryFilter {
     /// Only entries of this job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub job: Option<String>,
+    /// Only entries of this request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
     /// Received at this time or later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
@@ -56,6 +67,7 @@ impl EntryFilter {
             "reason" => once("reason", &mut self.reason, value.to_owned()),
             "hook" => once("hook", &mut self.hook, value.to_owned()),
             "job" => once("job", &mut self.job, value.to_owned()),
+            "request_id" => once("request_id", &mut self.request_id, value.to_owned()),
             "generation" => once("generation", &mut self.generation, value.to_owned()),
             "since" => once("since", &mut self.since, value.to_owned()),
             _ => Err(BadRequest::NoSuchFilter(name.to_owned())),
@@ -72,6 +84,7 @@ impl EntryFilter {
             ("reason", self.reason.clone()),
             ("generation", self.generation.clone()),
             ("job", self.job.clone()),
+            ("request_id", self.request_id.clone()),
             ("since", self.since.clone()),
         ]
         .into_iter()
@@ -93,6 +106,7 @@ impl EntryFilter {
             hook: self.hook.as_deref().map(read_hook).transpose()?,
             generation: self.generation.as_deref().map(read_generation).transpose()?,
             job: self.job.as_deref().map(read_job).transpose()?,
+            request_id: self.request_id.as_deref().map(read_request_id).transpose()?,
             since: self.since.as_deref().map(read_time).transpose()?,
         })
     }
@@ -141,6 +155,17 @@ fn is_word(text: &str, max: usize, fits: impl Fn(u8) -> bool) -> bool {
     (1..=max).contains(&text.len()) && text.bytes().all(fits)
 }
 
+/// Reads a request id: 1 to 64 of `A-Z a-z 0-9 . _ -`.
+///
+/// # Errors
+/// [`BadRequest`].
+pub fn read_request_id(value: &str) -> Result<String, BadRequest> {
+    if blobgate::contract::is_request_id(value) {
+        return Ok(value.to_owned());
+    }
+    Err(BadRequest::NoRequestId(value.to_owned()))
+}
+
 /// Reads a generation into its canonical form.
 ///
 /// # Errors
@@ -187,6 +212,7 @@ mod tests {
             ("hook", "veo3"),
             ("generation", id),
             ("job", "order-7"),
+            ("request_id", "5f1c-1"),
             ("since", "1970-01-01T01:00:01.5+01:00"),
         ];
         let expected = Filter {
@@ -197,6 +223,7 @@ mod tests {
             hook: Some("veo3".to_owned()),
             generation: Some(id.to_ascii_lowercase()),
             job: Some("order-7".to_owned()),
+            request_id: Some("5f1c-1".to_owned()),
             since: Some(1_500_000),
         };
         assert_eq!(read(&pairs), Ok(expected));
@@ -232,6 +259,7 @@ mod tests {
             refused("hook", name, &format!("invalid hook \"{shown}\": {hook}"));
         }
         refused("job", "a\0", "invalid job \"a\\0\": use 1 to 64 of A-Z a-z 0-9 . _ ~ -");
+        refused("request_id", "a b", "invalid request id \"a b\": use 1 to 64 of A-Z a-z 0-9 . _ -");
         refused("generation", "7", "invalid generation \"7\": use a UUID in the 8-4-4-4-12 form");
         refused(
             "since",
@@ -241,7 +269,7 @@ mod tests {
         refused(
             "colour",
             "red",
-            "unknown filter \"colour\": use state, lane, hook, event, reason, generation, job or since",
+            "unknown filter \"colour\": use state, lane, hook, event, reason, generation, job, request_id or since",
         );
         assert_eq!(read(&[("job", "1"), ("job", "2")]), Err(BadRequest::Twice("job")));
         let reason = read(&[("reason", "bad")]).unwrap_err().to_string();

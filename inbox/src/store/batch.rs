@@ -67,14 +67,14 @@ pub(super) trait ArrivalStatements {
     async fn insert(&mut self, entries: &[NewEntry<'_>]) -> Result<(), Error>;
     /// Adds the repeats to each entry.
     async fn repeat(&mut self, repeats: &BTreeMap<i64, i64>) -> Result<(), Error>;
-    /// Supersedes waiting entries, and marks entries in flight so that no attempt follows.
-    async fn retire(&mut self, ids: &[i64]) -> Result<(), Error>;
+    /// Supersedes waiting entries, and marks entries in flight so that no attempt follows. Each has the entry that supersedes it.
+    async fn retire(&mut self, entries: &BTreeMap<i64, i64>) -> Result<(), Error>;
     /// Writes changed generations and tokens.
     async fn save(&mut self, state: &BatchState) -> Result<(), Error>;
     /// Locks an entry. Returns whether it is quarantined.
     async fn lock_quarantined(&mut self, id: i64) -> Result<bool, Error>;
-    /// Ends a quarantined entry, and stores the reason.
-    async fn end_quarantined(&mut self, id: i64, why: &str) -> Result<(), Error>;
+    /// Ends a quarantined entry, and stores the reason and the entry that has its event.
+    async fn end_quarantined(&mut self, id: i64, by: Option<i64>, why: &str) -> Result<(), Error>;
     /// Deletes rows that `lock` created and the decision left empty: a refused arrival leaves nothing.
     async fn delete_empty(&mut self, generations: &[GenerationKey], tokens: &[TokenKey])
     -> Result<(), Error>;
@@ -121,7 +121,8 @@ pub(super) async fn release(
         (plan, state, outcomes) = Batch::decide(state, ids.into_iter().map(|id| (arrival, id))).finish();
         outcome = outcomes.pop();
         if !matches!(outcome, None | Some(ArrivalOutcome::Quarantined(_))) {
-            tx.end_quarantined(quarantined, why).await?;
+            let by = plan.new.keys().chain(plan.repeats.keys()).next().copied();
+            tx.end_quarantined(quarantined, by, why).await?;
         }
     }
     write(tx, plan, &state).await?;

@@ -149,7 +149,7 @@ FROM entry WHERE id IN ({ids}) ORDER BY id";
 
 const REPLAY: &str = "
 UPDATE entry SET state = 'waiting', redelivery = redelivery + 1, behind = true, attempts = 0, tried = 0, due_at = $1,
-    retired = false, ended_at = NULL, lease_until = NULL,
+    retired = false, ended_at = NULL, lease_until = NULL, redelivered_at = $1,
     route = CASE WHEN lane = 'quarantine' THEN hook || '/' || event ELSE route END,
     override = CASE WHEN lane = 'quarantine' THEN reason ELSE override END
 WHERE id IN ({ids}) RETURNING id, route";

@@ -106,6 +106,9 @@ pub(super) trait ExpectationStatements {
     ) -> Result<bool, Error>;
     async fn forget_reevaluation(&mut self, id: i64) -> Result<(), Error>;
     async fn next_call(&mut self, now: i64, budget: CallBudget) -> Result<NextCall, Error>;
+    /// Counts a call in this minute. Returns false where the calls of this minute are used up.
+    async fn count_call(&mut self, now: i64, budget: CallBudget) -> Result<bool, Error>;
+    async fn take_call(&mut self, now: i64, budget: CallBudget) -> Result<bool, Error>;
     async fn record_answer(
         &mut self,
         call: &StatusCall,
@@ -217,13 +220,7 @@ macro_rules! expectations {
                 let due: Option<StatusCall> =
                     query_as(lock_free(sql::DUE, $free)).bind(now).fetch_optional(&mut *self).await?;
                 let Some(due) = due else { return Ok(NextCall::Idle) };
-                query(sql::FORGET_CALLS)
-                    .bind(now.saturating_sub(CALL_WINDOW))
-                    .bind(now.saturating_add(CALL_WINDOW))
-                    .execute(&mut *self)
-                    .await?;
-                let counted = query(sql::CALL).bind(now).bind(budget.per_minute).execute(&mut *self).await?;
-                if counted.rows_affected() == 0 {
+                if !self.count_call(now, budget).await? {
                     return Ok(NextCall::Spent);
                 }
                 query(sql::MARK_CALLED)
@@ -234,6 +231,21 @@ macro_rules! expectations {
                     .execute(&mut *self)
                     .await?;
                 Ok(NextCall::Call(StatusCall { asked_at: now, ..due }))
+            }
+
+            async fn count_call(&mut self, now: i64, budget: CallBudget) -> Result<bool, Error> {
+                query(sql::FORGET_CALLS)
+                    .bind(now.saturating_sub(CALL_WINDOW))
+                    .bind(now.saturating_add(CALL_WINDOW))
+                    .execute(&mut *self)
+                    .await?;
+                let counted = query(sql::CALL).bind(now).bind(budget.per_minute).execute(&mut *self).await?;
+                Ok(counted.rows_affected() > 0)
+            }
+
+            async fn take_call(&mut self, now: i64, budget: CallBudget) -> Result<bool, Error> {
+                let now = $alone(&mut *self, now).await?;
+                self.count_call(now, budget).await
             }
 
             async fn record_answer(

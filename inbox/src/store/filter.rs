@@ -15,6 +15,7 @@ pub(crate) struct Filter {
     /// A UUID in canonical form.
     pub(crate) generation: Option<String>,
     pub(crate) job: Option<String>,
+    pub(crate) request_id: Option<String>,
     /// The earliest time of receipt, in microseconds since 1970.
     pub(crate) since: Option<i64>,
 }

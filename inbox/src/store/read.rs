@@ -2,6 +2,7 @@
 
 mod find;
 mod follow;
+mod story;
 
 use super::change::{CANDIDATES, CandidateGroup, list};
 use super::row::{
@@ -20,7 +21,7 @@ use sqlx::{AssertSqlSafe, Error, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most entries that a search finds.
-pub(super) const MAX_FOUND: i64 = 100;
+pub(crate) const MAX_FOUND: i64 = 100;
 
 pub(super) const COLUMNS: &str = "id, lane, state, hook, generation, event, reason, detail, client, token_id, job, request_id, traceparent,
     authenticated, digest, size, route, supersedes, override, redelivery, received_at, seen, seen_at, due_at, attempts, lease_until, status, answer,
@@ -106,6 +107,13 @@ pub(super) trait ReadStatements {
     async fn quarantined(&mut self, id: i64) -> Result<Option<QuarantinedEntry>, Error>;
     async fn attempts(&mut self, id: i64) -> Result<Vec<AttemptRow>, Error>;
     async fn find(&mut self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<EntryRow>, Error>;
+    async fn entries(&mut self, ids: &BTreeSet<i64>) -> Result<Vec<EntryRow>, Error>;
+    async fn released_into(&mut self, ids: &BTreeSet<i64>) -> Result<Vec<i64>, Error>;
+    async fn expectations_of(
+        &mut self,
+        key: &SearchKey,
+        hook: Option<&str>,
+    ) -> Result<Vec<Expectation>, Error>;
     async fn payloads(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>, Error>;
     async fn entry_groups(&mut self, since: i64) -> Result<Vec<EntryGroup>, Error>;
     async fn count(&mut self, selection: &EntrySelection) -> Result<Vec<CandidateGroup>, Error>;
@@ -179,6 +187,23 @@ macro_rules! reading {
                 let sql =
                     format!("SELECT {COLUMNS} FROM entry WHERE id IN ({}) ORDER BY id DESC", list(&ids));
                 query_as(AssertSqlSafe(sql)).persistent(false).fetch_all(self).await
+            }
+
+            async fn entries(&mut self, ids: &BTreeSet<i64>) -> Result<Vec<EntryRow>, Error> {
+                query_as(AssertSqlSafe(story::entries(ids))).persistent(false).fetch_all(self).await
+            }
+
+            async fn released_into(&mut self, ids: &BTreeSet<i64>) -> Result<Vec<i64>, Error> {
+                query_scalar(AssertSqlSafe(story::released_into(ids))).persistent(false).fetch_all(self).await
+            }
+
+            async fn expectations_of(
+                &mut self,
+                key: &SearchKey,
+                hook: Option<&str>,
+            ) -> Result<Vec<Expectation>, Error> {
+                let Some(sql) = story::expectations_of(key) else { return Ok(Vec::new()) };
+                query_as(AssertSqlSafe(sql)).bind(key.value()).bind(hook).fetch_all(self).await
             }
 
             async fn payloads(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>, Error> {
@@ -307,6 +332,7 @@ impl Conditions {
             ("hook =", filter.hook.as_deref()),
             ("generation =", filter.generation.as_deref()),
             ("job =", filter.job.as_deref()),
+            ("request_id =", filter.request_id.as_deref()),
         ] {
             if let Some(value) = value {
                 conditions.add(column, BoundValue::Text(value.to_owned()));

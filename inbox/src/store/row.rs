@@ -276,6 +276,8 @@ pub(crate) struct Expectation {
     pub(crate) expected_at: i64,
     pub(crate) ask_at: i64,
     pub(crate) asked: i64,
+    /// The time of the last call.
+    pub(crate) asked_at: Option<i64>,
     pub(crate) missing: i64,
     pub(crate) answer: Option<String>,
     /// The time of the request for a status call about quarantined entries.

@@ -295,8 +295,10 @@ macro_rules! in_both {
     };
 }
 
+mod attempts;
 mod claim;
 mod expect;
+mod find;
 mod notification;
 mod sums;
 
@@ -612,26 +614,6 @@ in_both! {
         assert_eq!(test.claim(COMPLETED).await.len(), 0);
         let changed = test.driver().change(Change::Purge, &ids.iter().copied().collect()).await.unwrap();
         assert_eq!(changed.refused.values().copied().collect::<Vec<_>>(), [ChangeRefusal::Purged; 4]);
-    }
-
-    async fn a_purge_and_retention_delete_the_client_with_the_body(test: &mut DriverStore) {
-        test.store(&[quarantined("a", "t"), quarantined("b", "t"), completed("c")]).await;
-        let ids = test.ids().await;
-        let clients = async |test: &mut DriverStore| {
-            let mut clients = Vec::new();
-            for entry in test.driver().list(&Filter::default(), None, 10).await.unwrap() {
-                clients.push(entry.client);
-            }
-            clients.reverse();
-            clients
-        };
-        let client = || Some("203.0.113.9".to_owned());
-        assert_eq!(clients(test).await, [client(), client(), None]);
-        test.driver().change(Change::Purge, &[ids[0]].into()).await.unwrap();
-        test.driver().change(Change::Drop, &[ids[1]].into()).await.unwrap();
-        assert_eq!(clients(test).await, [None, client(), None]);
-        assert_eq!(test.driver().purge_bodies(0, 10).await.unwrap().0, 1);
-        assert_eq!(clients(test).await, [None, None, None]);
     }
 
     async fn a_purge_refuses_waiting_entries(test: &mut DriverStore) {

@@ -77,6 +77,7 @@ pub(crate) struct Figures {
     pub(crate) wrong: BTreeSet<String>,
     pub(crate) unacknowledged: BTreeSet<String>,
     pub(crate) sums: BTreeSet<String>,
+    pub(crate) attempts: BTreeSet<String>,
     pub(crate) explained: BTreeSet<u64>,
 }
 
@@ -92,7 +93,7 @@ impl Figures {
         (!found.is_empty()).then(|| found.join("; "))
     }
 
-    pub(crate) fn rows(&self) -> [(&'static str, &BTreeSet<String>); 7] {
+    pub(crate) fn rows(&self) -> [(&'static str, &BTreeSet<String>); 8] {
         [
             (MISSING, &self.missing),
             (NEVER_DELIVERED, &self.never_delivered),
@@ -101,6 +102,7 @@ impl Figures {
             ("decided wrongly", &self.wrong),
             ("never acknowledged", &self.unacknowledged),
             ("sums that differ from a full count", &self.sums),
+            ("attempts without their record", &self.attempts),
         ]
     }
 }
@@ -173,6 +175,11 @@ impl LogJudge {
     /// Checks the store's sums of its entries.
     pub(crate) fn check_sums(&mut self, differences: Vec<String>) {
         self.figures.sums.extend(differences);
+    }
+
+    /// Checks the records of attempts.
+    pub(crate) fn check_attempts(&mut self, wrong: Vec<String>) {
+        self.figures.attempts.extend(wrong);
     }
 
     fn rows_of(&self, digest: &str) -> impl Iterator<Item = &CopyRow> {

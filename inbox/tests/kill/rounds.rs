@@ -251,6 +251,7 @@ impl<'a> Campaign<'a> {
         let rows = self.store.rows(self.judge.watermark());
         self.judge.check(rows, at);
         self.judge.check_sums(self.store.wrong_sums());
+        self.judge.check_attempts(self.store.wrong_attempts());
         if let Some((run, killed)) = victim {
             self.judge.note_windows(run, killed);
         }

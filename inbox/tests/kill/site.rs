@@ -89,6 +89,7 @@ pub(crate) fn drain<'a>(
         if tries == MAX_TRIES || rows.iter().all(|row| !matches!(row.state.as_str(), "waiting" | "in_flight"))
         {
             judge.check_sums(store.wrong_sums());
+            judge.check_attempts(store.wrong_attempts());
             return rows;
         }
         inboxes.push(starter.start(store).ready());

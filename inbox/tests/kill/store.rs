@@ -98,6 +98,11 @@ impl StoreUnderTest {
         self.query(include_str!("sums.sql")).into_iter().flatten().collect()
     }
 
+    /// Entries whose attempts are not all recorded, or recorded too often. SQLite: only while no inbox runs.
+    pub(crate) fn wrong_attempts(&self) -> Vec<String> {
+        self.query(include_str!("attempts.sql")).into_iter().flatten().collect()
+    }
+
     pub(crate) fn query(&self, sql: &str) -> Vec<Vec<String>> {
         match self {
             StoreUnderTest::Postgres(cluster) => cluster.query(sql),

@@ -152,25 +152,21 @@ fn remove_key(object: &mut Map<String, Value>, path: &str) -> bool {
 }
 
 fn replace_token(root: &mut Map<String, Value>, rest: &str, is_again: bool) {
-    let section = root.get_mut("token").and_then(Value::as_object_mut);
-    if let Some(section) = section.filter(|_| !is_again) {
-        let Some(kid) = rest.strip_prefix("keys.") else {
-            if !rest.is_empty() && rest != "keys" && remove_key(section, rest) {
-                return;
-            }
-            return stand_in_for_token(root);
-        };
-        let keys = section.get_mut("keys").and_then(Value::as_object_mut);
-        if keys.is_some_and(|keys| keys.len() > 1 && remove_key(keys, kid)) {
-            return;
-        }
+    let valid = json!({"check": {"alg": "HS256", "env": format!("{STAND_IN}_TOKEN")}});
+    let section =
+        root.get_mut("token").and_then(Value::as_object_mut).filter(|_| !is_again && !rest.is_empty());
+    let Some(section) = section else {
+        root.insert("token".to_owned(), json!({"keys": valid}));
+        return;
+    };
+    let Some(kid) = rest.strip_prefix("keys").map(|kid| kid.trim_start_matches('.')) else {
+        remove_key(section, rest);
+        return;
+    };
+    let keys = section.get_mut("keys").and_then(Value::as_object_mut);
+    if !keys.is_some_and(|keys| keys.len() > 1 && remove_key(keys, kid)) {
+        section.insert("keys".to_owned(), valid);
     }
-    stand_in_for_token(root);
-}
-
-fn stand_in_for_token(root: &mut Map<String, Value>) {
-    let key = json!({"alg": "HS256", "env": format!("{STAND_IN}_TOKEN")});
-    root.insert("token".to_owned(), json!({"keys": {"check": key}}));
 }
 
 fn replace_confirm(root: &mut Map<String, Value>, rest: &str, is_again: bool) {

@@ -1,13 +1,13 @@
 //! The parts of an Envoy configuration that concern the gate: listeners, HTTP connection managers, filters, clusters.
 
-use super::super::cursor::Cursor;
+use super::super::cursor::YamlCursor;
 use super::gate::GateView;
 use super::routes::HostView;
 use std::net::IpAddr;
 
 /// An Envoy configuration, or the part of one that a manifest has.
 pub(super) struct BootstrapView<'y> {
-    pub(super) root: Cursor<'y>,
+    pub(super) root: YamlCursor<'y>,
     /// Whether the file has everything. What is missing in a part may stand elsewhere.
     pub(super) extent: Extent,
     pub(super) listeners: Vec<ListenerView<'y>>,
@@ -22,38 +22,38 @@ pub(super) enum Extent {
 }
 
 pub(super) struct ListenerView<'y> {
-    pub(super) at: Cursor<'y>,
+    pub(super) at: YamlCursor<'y>,
     pub(super) name: &'y str,
 }
 
 /// A filter chain's HTTP connection manager.
 pub(super) struct ManagerView<'y> {
     /// Its fields.
-    pub(super) at: Option<Cursor<'y>>,
+    pub(super) at: Option<YamlCursor<'y>>,
     /// An index of [`BootstrapView::listeners`].
     pub(super) listener: Option<usize>,
-    pub(super) chain: Option<Cursor<'y>>,
+    pub(super) chain: Option<YamlCursor<'y>>,
     pub(super) filters: Vec<FilterView<'y>>,
     pub(super) hosts: Vec<HostView<'y>>,
 }
 
 /// An HTTP filter.
 pub(super) struct FilterView<'y> {
-    pub(super) at: Cursor<'y>,
+    pub(super) at: YamlCursor<'y>,
     pub(super) name: &'y str,
     /// The last part of its type, such as `Router`.
     pub(super) kind: &'y str,
-    pub(super) fields: Option<Cursor<'y>>,
+    pub(super) fields: Option<YamlCursor<'y>>,
     pub(super) gate: Option<GateView<'y>>,
 }
 
 pub(super) struct ClusterView<'y> {
-    pub(super) at: Cursor<'y>,
+    pub(super) at: YamlCursor<'y>,
     pub(super) name: &'y str,
 }
 
 impl<'y> BootstrapView<'y> {
-    pub(super) fn new(root: Cursor<'y>) -> Self {
+    pub(super) fn new(root: YamlCursor<'y>) -> Self {
         let listeners: Vec<_> = root
             .get("static_resources")
             .map(|resources| resources.list("listeners"))
@@ -102,9 +102,9 @@ impl<'y> BootstrapView<'y> {
     }
 }
 
-fn managers<'y>(listener: usize, at: &Cursor<'y>) -> Vec<ManagerView<'y>> {
+fn managers<'y>(listener: usize, at: &YamlCursor<'y>) -> Vec<ManagerView<'y>> {
     let chains = at.list("filter_chains").into_iter().chain(at.get("default_filter_chain"));
-    let of_chain = |chain: Cursor<'y>| {
+    let of_chain = |chain: YamlCursor<'y>| {
         let filters = chain.list("filters").into_iter();
         let fields = filters.filter_map(|filter| filter.message_at("typed_config", "HttpConnectionManager"));
         fields.map(|at| ManagerView::new(at, listener, chain.clone())).collect::<Vec<_>>()
@@ -113,7 +113,7 @@ fn managers<'y>(listener: usize, at: &Cursor<'y>) -> Vec<ManagerView<'y>> {
 }
 
 impl<'y> ManagerView<'y> {
-    fn new(at: Cursor<'y>, listener: usize, chain: Cursor<'y>) -> Self {
+    fn new(at: YamlCursor<'y>, listener: usize, chain: YamlCursor<'y>) -> Self {
         let filters = at.list("http_filters").into_iter().map(FilterView::new).collect();
         let hosts = match at.get("route_config") {
             Some(routes) => routes
@@ -134,7 +134,7 @@ impl<'y> ManagerView<'y> {
         self.gate_filter()?.gate.as_ref()
     }
 
-    pub(super) fn get(&self, key: &str) -> Option<Cursor<'y>> {
+    pub(super) fn get(&self, key: &str) -> Option<YamlCursor<'y>> {
         self.at.as_ref()?.get(key)
     }
 
@@ -147,7 +147,7 @@ impl<'y> ManagerView<'y> {
 }
 
 impl<'y> FilterView<'y> {
-    pub(super) fn new(at: Cursor<'y>) -> Self {
+    pub(super) fn new(at: YamlCursor<'y>) -> Self {
         let name = at.text_at(&["name"]).unwrap_or_default();
         let (kind, fields) = match at.get("typed_config").and_then(|any| any.message()) {
             Some((kind, fields)) => (kind, Some(fields)),
@@ -165,10 +165,10 @@ impl<'y> FilterView<'y> {
 
 impl<'y> ClusterView<'y> {
     /// The addresses of its endpoints: of each the `socket_address` or the `pipe`.
-    pub(super) fn addresses(&self) -> Vec<Cursor<'y>> {
+    pub(super) fn addresses(&self) -> Vec<YamlCursor<'y>> {
         let groups = self.at.get("load_assignment").map(|load| load.list("endpoints")).unwrap_or_default();
         let endpoints = groups.iter().flat_map(|group| group.list("lb_endpoints"));
-        let address = |endpoint: Cursor<'y>| endpoint.at(&["endpoint", "address"]);
+        let address = |endpoint: YamlCursor<'y>| endpoint.at(&["endpoint", "address"]);
         endpoints.filter_map(address).collect()
     }
 
@@ -183,11 +183,11 @@ impl<'y> ClusterView<'y> {
     }
 
     /// Its upstream TLS.
-    pub(super) fn tls(&self) -> Option<Cursor<'y>> {
+    pub(super) fn tls(&self) -> Option<YamlCursor<'y>> {
         self.at.get("transport_socket")?.message_at("typed_config", "UpstreamTlsContext")
     }
 
-    pub(super) fn http_options(&self) -> Option<Cursor<'y>> {
+    pub(super) fn http_options(&self) -> Option<YamlCursor<'y>> {
         let options = self.at.get("typed_extension_protocol_options")?;
         let (_, options) =
             options.pairs().into_iter().find(|(name, _)| name.ends_with("HttpProtocolOptions"))?;
@@ -196,10 +196,10 @@ impl<'y> ClusterView<'y> {
 }
 
 /// Whether a listener's addresses are all of this machine: loopback, a pipe, or internal.
-pub(super) fn is_loopback(listener: &Cursor<'_>) -> bool {
+pub(super) fn is_loopback(listener: &YamlCursor<'_>) -> bool {
     let more = listener.list("additional_addresses").into_iter().filter_map(|more| more.get("address"));
     let addresses: Vec<_> = listener.get("address").into_iter().chain(more).collect();
-    let is_local = |address: &Cursor<'_>| match address.text_at(&["socket_address", "address"]) {
+    let is_local = |address: &YamlCursor<'_>| match address.text_at(&["socket_address", "address"]) {
         Some(host) => is_local_host(host),
         None => address.get("socket_address").is_none(),
     };
@@ -211,7 +211,7 @@ pub(super) fn is_local_host(host: &str) -> bool {
 }
 
 /// The host and port of an address.
-pub(super) fn host_and_port<'y>(address: &Cursor<'y>) -> Option<(&'y str, u64)> {
+pub(super) fn host_and_port<'y>(address: &YamlCursor<'y>) -> Option<(&'y str, u64)> {
     let socket = address.get("socket_address")?;
     let port = socket.get("port_value")?.number()?;
     Some((socket.text_at(&["address"])?, format!("{port:.0}").parse().ok()?))

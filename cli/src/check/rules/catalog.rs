@@ -166,7 +166,7 @@ rules! {
         "A tracer writes paths. An error where a hook has a token.",
         "A path contains the callback token.";
     CLIENT_SAMPLING "client-sampling", "warning",
-        "A tracer is there, and `early_header_mutation_extensions` does not replace a client's `traceparent`.",
+        "A tracer is there, and `early_header_mutation_extensions` does not remove a client's `traceparent`.",
         "By its flag any client has its requests traced.";
     LOOPBACK_LISTENER "loopback-listener", "warning",
         "The gate listens on a loopback address.",

@@ -1,6 +1,6 @@
 //! The clusters that routes and the gate use.
 
-use super::super::cursor::Cursor;
+use super::super::cursor::YamlCursor;
 use super::bootstrap::{BootstrapView, ClusterView, host_and_port, is_local_host};
 use super::catalog::{
     CLUSTER_LOOP, DNS_FAMILY, INBOX_HEALTH, INBOX_PORT, OUTLIERS, STATIC_NAME, UNKNOWN_CLUSTER,
@@ -49,7 +49,7 @@ fn check_addresses(cluster: &ClusterView<'_>, reporter: &mut Reporter) {
         .get("type")
         .is_some_and(|kind| kind.is_enum("STRICT_DNS", 1.0) || kind.is_enum("LOGICAL_DNS", 2.0));
     let is_name =
-        |address: &Cursor<'_>| host_and_port(address).is_some_and(|(host, _)| host.parse::<IpAddr>().is_err());
+        |address: &YamlCursor<'_>| host_and_port(address).is_some_and(|(host, _)| host.parse::<IpAddr>().is_err());
     let names: Vec<_> = cluster.addresses().into_iter().filter(is_name).collect();
     let Some(name) = names.first() else { return };
     let is_static = cluster.at.get("type").is_none_or(|kind| kind.is_enum("STATIC", 0.0))

@@ -1,6 +1,6 @@
 //! The cluster of the provider's status API. Its answers authenticate senders.
 
-use super::super::cursor::{Cursor, Spot};
+use super::super::cursor::{Spot, YamlCursor};
 use super::bootstrap::{BootstrapView, ClusterView};
 use super::catalog::{
     CONFIRM_CLUSTER, CONFIRM_KEY, CONFIRM_NAME, CONFIRM_PLAINTEXT, CONFIRM_SANDBOX, CONFIRM_UNVERIFIED,
@@ -116,7 +116,7 @@ fn check_cluster(
 }
 
 fn check_verification(
-    tls: &Cursor<'_>,
+    tls: &YamlCursor<'_>,
     names_are_auto: bool,
     host: &str,
     is_local: bool,

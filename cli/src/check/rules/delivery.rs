@@ -1,6 +1,6 @@
 //! Where judged deliveries go, and that unjudged ones go nowhere.
 
-use super::super::cursor::{Cursor, Spot};
+use super::super::cursor::{Spot, YamlCursor};
 use super::bootstrap::BootstrapView;
 use super::catalog::{
     GATE_HEADERS, INBOX_BYPASS, OPEN_ROUTE, QUARANTINE_ROUTE, REDIRECT, UNDELIVERED, UNGATED_JUDGED,
@@ -206,7 +206,7 @@ fn check_inbox(
     if routes().any(|route| route.admits(header::VERDICT, verdict.name())) {
         return;
     }
-    let at = first.matchers_of(header::VERDICT).first().map_or_else(|| first.at.spot(), Cursor::spot);
+    let at = first.matchers_of(header::VERDICT).first().map_or_else(|| first.at.spot(), YamlCursor::spot);
     let verdict = verdict.name();
     let wrong =
         format!("leaves out {verdict} deliveries of the hook {}: they bypass the inbox", served.hook.name);
@@ -214,7 +214,7 @@ fn check_inbox(
 }
 
 /// Routes that set or remove gate headers replace the gate's.
-fn check_headers(scope: &Cursor<'_>, reporter: &mut Reporter) {
+fn check_headers(scope: &YamlCursor<'_>, reporter: &mut Reporter) {
     let is_gates = |name: &str| {
         let name = name.to_ascii_lowercase();
         name.starts_with(PREFIX) || name.starts_with(WEBHOOK_PREFIX) || name == header::IDEMPOTENCY_KEY

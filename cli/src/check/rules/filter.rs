@@ -1,6 +1,6 @@
 //! The gate's own filter.
 
-use super::super::cursor::Cursor;
+use super::super::cursor::YamlCursor;
 use super::bootstrap::{BootstrapView, Extent, FilterView, ManagerView};
 use super::catalog::{
     ELSEWHERE, FAILURE_POLICY, FILTER_AFTER_ROUTER, FILTER_ORDER, HOST_FLAG, MISSING_FILE, PEER_FILTER,
@@ -52,7 +52,7 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
     check_machines(bootstrap, reporter);
 }
 
-fn check_plugin(plugin: &Cursor<'_>, reporter: &mut Reporter) {
+fn check_plugin(plugin: &YamlCursor<'_>, reporter: &mut Reporter) {
     if !plugin.is_true("allow_on_headers_stop_iteration") {
         let state = if plugin.get("allow_on_headers_stop_iteration").is_some() {
             "is not true"
@@ -106,7 +106,7 @@ fn check_plugin(plugin: &Cursor<'_>, reporter: &mut Reporter) {
     }
 }
 
-fn check_machine(bootstrap: &BootstrapView<'_>, plugin: &Cursor<'_>, reporter: &mut Reporter) {
+fn check_machine(bootstrap: &BootstrapView<'_>, plugin: &YamlCursor<'_>, reporter: &mut Reporter) {
     let Some(machine) = plugin.get("vm_config") else {
         return reporter.error(
             &MISSING_FILE,
@@ -199,7 +199,7 @@ fn check_machines(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
     let with_calls = bootstrap.gated().filter(|(_, gate)| gate.confirm.is_some());
     let machines: Vec<_> = with_calls.filter_map(|(_, gate)| gate.plugin.get("vm_config")).collect();
     let Some((first, others)) = machines.split_first() else { return };
-    let id = |machine: &Cursor<'_>| machine.text_at(&["vm_id"]).unwrap_or_default().to_owned();
+    let id = |machine: &YamlCursor<'_>| machine.text_at(&["vm_id"]).unwrap_or_default().to_owned();
     for other in others.iter().filter(|other| id(other) != id(first)) {
         let wrong = format!(
             "differs from {:?}, which another gate of this Envoy has: each counts confirm.per_minute by itself",

@@ -1,6 +1,6 @@
 //! The gate's configuration, as far as it concerns Envoy's. The loader of the gate checks the rest.
 
-use super::super::cursor::{Cursor, Spot};
+use super::super::cursor::{Spot, YamlCursor};
 use super::super::gate::is_gate;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +20,7 @@ const SAMPLE_TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.e30.c2ln";
 /// The gate's filter and its configuration.
 pub(super) struct GateView<'y> {
     /// The `PluginConfig`.
-    pub(super) plugin: Cursor<'y>,
+    pub(super) plugin: YamlCursor<'y>,
     pub(super) hooks: Vec<HookView>,
     pub(super) environment: Option<String>,
     pub(super) confirm: Option<ConfirmView>,
@@ -62,12 +62,12 @@ pub(super) struct ConfirmView {
 /// A configuration and its places: those of YAML, or that of the text which is JSON.
 struct Settings<'y> {
     value: Value,
-    at: Cursor<'y>,
+    at: YamlCursor<'y>,
 }
 
 impl<'y> GateView<'y> {
     /// The gate of a Wasm filter, if it is one.
-    pub(super) fn of_filter(plugin: Cursor<'y>) -> Option<Self> {
+    pub(super) fn of_filter(plugin: YamlCursor<'y>) -> Option<Self> {
         let settings = plugin.get("configuration").and_then(|any| {
             let at = any.get("value")?;
             let is_bytes = any.text_at(&["@type"]).is_some_and(|kind| kind.ends_with(".BytesValue"));

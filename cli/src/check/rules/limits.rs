@@ -1,6 +1,6 @@
 //! Sizes: bodies that Envoy must buffer, and heads that the inbox must read.
 
-use super::super::cursor::Cursor;
+use super::super::cursor::YamlCursor;
 use super::bootstrap::{BootstrapView, Extent, ManagerView};
 use super::catalog::{BUFFER_LIMIT, HEADER_LIMIT};
 use super::delivery::Destinations;
@@ -35,11 +35,11 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
 fn check_body(
     bootstrap: &BootstrapView<'_>,
     manager: &ManagerView<'_>,
-    listener: Option<&Cursor<'_>>,
+    listener: Option<&YamlCursor<'_>>,
     needed: f64,
     reporter: &mut Reporter,
 ) {
-    let mut report = |at: &Cursor<'_>, key: &str, limit: f64| {
+    let mut report = |at: &YamlCursor<'_>, key: &str, limit: f64| {
         if limit < needed {
             let wrong = format!(
                 "is {limit}, and a hook takes bodies of {needed} bytes: Envoy refuses larger ones before the gate"
@@ -77,7 +77,7 @@ fn check_body(
 }
 
 /// A route's own limit is for repeats: seen on Envoy 1.40, the gate still gets larger bodies.
-fn check_repeats(scope: &Cursor<'_>, needed: f64, reporter: &mut Reporter) {
+fn check_repeats(scope: &YamlCursor<'_>, needed: f64, reporter: &mut Reporter) {
     for key in ["request_body_buffer_limit", "per_request_buffer_limit_bytes"] {
         if let Some(limit) = scope.number_at(&[key]).filter(|limit| *limit < needed) {
             let wrong = format!(
@@ -89,7 +89,7 @@ fn check_repeats(scope: &Cursor<'_>, needed: f64, reporter: &mut Reporter) {
 }
 
 /// The inbox refuses a head that is larger than its own limits.
-fn check_head(at: &Cursor<'_>, reporter: &mut Reporter) {
+fn check_head(at: &YamlCursor<'_>, reporter: &mut Reporter) {
     let max_kb = number(MAX_HEAD) / 1024.0 - ADDED_KB;
     if at.number_at(&["max_request_headers_kb"]).unwrap_or(DEFAULT_HEAD_KB) > max_kb {
         let wrong = format!(

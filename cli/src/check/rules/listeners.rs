@@ -1,6 +1,6 @@
 //! Addresses: who reaches which listener.
 
-use super::super::cursor::Cursor;
+use super::super::cursor::YamlCursor;
 use super::bootstrap::{BootstrapView, ManagerView, host_and_port, is_local_host};
 use super::catalog::{
     ADMIN_ADDRESS, ADMIN_EXPOSED, ELSEWHERE, INBOX_OFF, LOOPBACK_LISTENER, NODE, PORT_TWICE,
@@ -107,9 +107,9 @@ fn check_admin_route(
     }
 }
 
-fn is_same_address(one: &Cursor<'_>, other: &Cursor<'_>) -> bool {
-    let pipe = |address: &Cursor<'_>| address.text_at(&["pipe", "path"]).map(str::to_owned);
-    let port = |address: &Cursor<'_>| host_and_port(address).map(|(_, port)| port);
+fn is_same_address(one: &YamlCursor<'_>, other: &YamlCursor<'_>) -> bool {
+    let pipe = |address: &YamlCursor<'_>| address.text_at(&["pipe", "path"]).map(str::to_owned);
+    let port = |address: &YamlCursor<'_>| host_and_port(address).map(|(_, port)| port);
     (pipe(one).is_some() && pipe(one) == pipe(other)) || (port(one).is_some() && port(one) == port(other))
 }
 

@@ -1,9 +1,10 @@
 //! Paths in logs and traces. A path contains the callback token.
 
-use super::super::cursor::{Cursor, Spot};
+use super::super::cursor::{Spot, YamlCursor};
 use super::bootstrap::{BootstrapView, Extent, ManagerView};
 use super::catalog::{CLIENT_SAMPLING, LOGGED_PATH, TRACED_PATH};
 use super::reporter::Reporter;
+use super::ungated::removes;
 use blobgate::contract::header;
 use regex::Regex;
 
@@ -23,18 +24,16 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
 }
 
 /// A client's `traceparent` may say that its request is traced.
-fn check_sampling(manager: &ManagerView<'_>, tracing: &Cursor<'_>, reporter: &mut Reporter) {
-    let mut changed = Vec::new();
-    manager.get("early_header_mutation_extensions").iter().for_each(|early| early.texts(&mut changed));
-    if !changed.iter().any(|(text, _)| text.eq_ignore_ascii_case(header::TRACEPARENT)) {
+fn check_sampling(manager: &ManagerView<'_>, tracing: &YamlCursor<'_>, reporter: &mut Reporter) {
+    if !manager.at.as_ref().is_some_and(|at| removes(at, header::TRACEPARENT)) {
         let wrong = "takes the client's traceparent: by its flag any client has its requests traced";
-        let remedy = "replace it, as the early_header_mutation_extensions of envoy.yaml do";
+        let remedy = "remove it, as the early_header_mutation_extensions of envoy.yaml do";
         reporter.warn(&CLIENT_SAMPLING, tracing.spot(), wrong, remedy);
     }
 }
 
 /// The access logs of a manager, of its listener and of its router.
-fn logs<'y>(bootstrap: &BootstrapView<'y>, manager: &ManagerView<'y>) -> Vec<Cursor<'y>> {
+fn logs<'y>(bootstrap: &BootstrapView<'y>, manager: &ManagerView<'y>) -> Vec<YamlCursor<'y>> {
     let listener =
         bootstrap.listener(manager).map(|listener| listener.at.list("access_log")).unwrap_or_default();
     let routers = manager
@@ -47,7 +46,7 @@ fn logs<'y>(bootstrap: &BootstrapView<'y>, manager: &ManagerView<'y>) -> Vec<Cur
     own.into_iter().chain(listener).chain(routers).collect()
 }
 
-fn check_log(log: &Cursor<'_>, has_token: bool, reporter: &mut Reporter) {
+fn check_log(log: &YamlCursor<'_>, has_token: bool, reporter: &mut Reporter) {
     let Some((kind, fields)) = log.get("typed_config").and_then(|any| any.message()) else { return };
     let mut texts = Vec::new();
     fields.texts(&mut texts);
@@ -87,12 +86,12 @@ fn logs_path(text: &str) -> bool {
 }
 
 /// Envoy writes the URL of each request into a span unless a tag of its name replaces it, and custom tags as they say.
-fn check_tracing(tracing: &Cursor<'_>, has_token: bool, reporter: &mut Reporter) {
+fn check_tracing(tracing: &YamlCursor<'_>, has_token: bool, reporter: &mut Reporter) {
     let mut report = |at: Spot, wrong: &str, remedy: &str| match has_token {
         true => reporter.error(&TRACED_PATH, at, format!("{wrong}, and so callback tokens"), remedy),
         false => reporter.warn(&TRACED_PATH, at, wrong, remedy),
     };
-    let replaces_url = |tag: &Cursor<'_>| tag.text_at(&["tag"]) == Some("http.url");
+    let replaces_url = |tag: &YamlCursor<'_>| tag.text_at(&["tag"]) == Some("http.url");
     if !tracing.list("custom_tags").iter().any(replaces_url) {
         let remedy = "add `custom_tags: [{tag: http.url, literal: {value: \"-\"}}]`";
         report(

@@ -1,6 +1,6 @@
 //! The fields of the HTTP connection manager that keep paths, headers and routes apart.
 
-use super::super::cursor::Cursor;
+use super::super::cursor::YamlCursor;
 use super::bootstrap::{BootstrapView, Extent, ManagerView};
 use super::catalog::{INTERNAL_ADDRESSES, LOCAL_REPLY, PATH_SPELLING, UNDERSCORES};
 use super::reporter::Reporter;
@@ -23,7 +23,7 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
 }
 
 /// Routes, gate and service read one spelling of a path. With other ways on the listener, another spelling takes them.
-fn check_spelling(manager: &ManagerView<'_>, at: &Cursor<'_>, is_whole: bool, reporter: &mut Reporter) {
+fn check_spelling(manager: &ManagerView<'_>, at: &YamlCursor<'_>, is_whole: bool, reporter: &mut Reporter) {
     let other_ways = manager.hosts.iter().any(|host| {
         host.routes.iter().any(|route| {
             !route.needs_verdict()
@@ -70,7 +70,7 @@ fn check_spelling(manager: &ManagerView<'_>, at: &Cursor<'_>, is_whole: bool, re
     }
 }
 
-fn check_underscores(at: &Cursor<'_>, is_whole: bool, reporter: &mut Reporter) {
+fn check_underscores(at: &YamlCursor<'_>, is_whole: bool, reporter: &mut Reporter) {
     let key = "headers_with_underscores_action";
     let options = at.get("common_http_protocol_options");
     let spot = options
@@ -92,7 +92,7 @@ fn check_underscores(at: &Cursor<'_>, is_whole: bool, reporter: &mut Reporter) {
 }
 
 /// A reply of Envoy with another status may end RunBlob's attempts.
-fn check_replies(at: &Cursor<'_>, reporter: &mut Reporter) {
+fn check_replies(at: &YamlCursor<'_>, reporter: &mut Reporter) {
     let mappers = at.get("local_reply_config").map(|replies| replies.list("mappers")).unwrap_or_default();
     for status in mappers.iter().filter_map(|mapper| mapper.get("status_code")) {
         if status.number().is_some_and(|status| status < 500.0) {

@@ -1,6 +1,6 @@
 //! Route matching, as Envoy does it, for a sample request. What the sample does not say is undecided.
 
-use super::super::cursor::Cursor;
+use super::super::cursor::YamlCursor;
 use blobgate::contract::header::{self, PREFIX};
 use regex::Regex;
 
@@ -30,7 +30,7 @@ pub(super) enum SampleSender {
 }
 
 /// Whether a route's `match` matches.
-pub(super) fn evaluate(conditions: &Cursor<'_>, request: &SampleRequest<'_>) -> Truth {
+pub(super) fn evaluate(conditions: &YamlCursor<'_>, request: &SampleRequest<'_>) -> Truth {
     let headers = conditions.list("headers");
     let headers = headers.iter().map(|matcher| request_header(matcher, request));
     // Anybody chooses the query. A runtime fraction changes while Envoy runs.
@@ -43,7 +43,7 @@ pub(super) fn evaluate(conditions: &Cursor<'_>, request: &SampleRequest<'_>) -> 
     headers.chain(undecided).chain([path(conditions, request.path)]).min().unwrap_or(Truth::Yes)
 }
 
-fn path(conditions: &Cursor<'_>, path: &str) -> Truth {
+fn path(conditions: &YamlCursor<'_>, path: &str) -> Truth {
     let ignores_case = conditions.get("case_sensitive").is_some() && !conditions.is_true("case_sensitive");
     let fold = |text: &str| if ignores_case { text.to_ascii_lowercase() } else { text.to_owned() };
     let actual = fold(path);
@@ -65,7 +65,7 @@ fn path(conditions: &Cursor<'_>, path: &str) -> Truth {
     if conditions.get("connect_matcher").is_some() { Truth::No } else { Truth::Maybe }
 }
 
-fn request_header(matcher: &Cursor<'_>, request: &SampleRequest<'_>) -> Truth {
+fn request_header(matcher: &YamlCursor<'_>, request: &SampleRequest<'_>) -> Truth {
     let name = matcher.text_at(&["name"]).unwrap_or_default().to_ascii_lowercase();
     match &*name {
         ":method" => header(matcher, Some("POST")),
@@ -90,7 +90,7 @@ fn request_header(matcher: &Cursor<'_>, request: &SampleRequest<'_>) -> Truth {
 }
 
 /// Whether a header matcher matches a value, or a request without the header.
-pub(super) fn header(matcher: &Cursor<'_>, value: Option<&str>) -> Truth {
+pub(super) fn header(matcher: &YamlCursor<'_>, value: Option<&str>) -> Truth {
     let invert = |truth: Truth| match truth {
         Truth::Yes if matcher.is_true("invert_match") => Truth::No,
         Truth::No if matcher.is_true("invert_match") => Truth::Yes,
@@ -110,7 +110,7 @@ pub(super) fn header(matcher: &Cursor<'_>, value: Option<&str>) -> Truth {
 }
 
 /// The `string_match`, or the matcher itself with a field of its older form.
-fn condition<'y>(matcher: &Cursor<'y>) -> Option<Cursor<'y>> {
+fn condition<'y>(matcher: &YamlCursor<'y>) -> Option<YamlCursor<'y>> {
     const OLD: [&str; 6] =
         ["exact_match", "safe_regex_match", "range_match", "prefix_match", "suffix_match", "contains_match"];
     matcher
@@ -119,7 +119,7 @@ fn condition<'y>(matcher: &Cursor<'y>) -> Option<Cursor<'y>> {
 }
 
 /// Whether a string matcher matches.
-pub(super) fn holds(condition: &Cursor<'_>, value: &str) -> Truth {
+pub(super) fn holds(condition: &YamlCursor<'_>, value: &str) -> Truth {
     let ignores_case = condition.is_true("ignore_case");
     let fold = |text: &str| if ignores_case { text.to_ascii_lowercase() } else { text.to_owned() };
     let actual = fold(value);

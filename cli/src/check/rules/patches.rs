@@ -1,13 +1,13 @@
 //! The parts of a gateway's configuration that the patches of an EnvoyFilter have.
 
-use super::super::cursor::Cursor;
+use super::super::cursor::YamlCursor;
 use super::bootstrap::{BootstrapView, Extent, FilterView, ListenerView, ManagerView};
 use super::routes::{HostView, RouteView};
 
 /// A gateway as the patches make it: one connection manager with their filters, hosts and fields.
-pub(super) fn view(document: Cursor<'_>) -> BootstrapView<'_> {
+pub(super) fn view(document: YamlCursor<'_>) -> BootstrapView<'_> {
     let patches = document.get("spec").map(|spec| spec.list("configPatches")).unwrap_or_default();
-    let of = |kind: &str| -> Vec<Cursor<'_>> {
+    let of = |kind: &str| -> Vec<YamlCursor<'_>> {
         let patches = patches.iter().filter(|patch| patch.text_at(&["applyTo"]) == Some(kind));
         let kept = patches.filter(|patch| patch.text_at(&["patch", "operation"]) != Some("REMOVE"));
         kept.filter_map(|patch| patch.at(&["patch", "value"])).collect()

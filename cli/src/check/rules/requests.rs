@@ -1,6 +1,6 @@
 //! Forms of requests that Envoy refuses or holds back before the gate.
 
-use super::super::cursor::Cursor;
+use super::super::cursor::YamlCursor;
 use super::bootstrap::{BootstrapView, Extent};
 use super::catalog::{CONTINUE, REFUSED_FORMS, UPGRADES};
 use super::reporter::Reporter;
@@ -27,7 +27,7 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
     }
 }
 
-fn check_forms(at: &Cursor<'_>, reporter: &mut Reporter) {
+fn check_forms(at: &YamlCursor<'_>, reporter: &mut Reporter) {
     if at.list_is_empty(&["http_protocol_options", "ignore_http_11_upgrade"]) {
         let spot = place(at, "http_protocol_options", "ignore_http_11_upgrade");
         let wrong = "is missing: Envoy answers 403 to a genuine delivery that offers an upgrade, as Apache HttpClient does";
@@ -47,6 +47,6 @@ fn check_forms(at: &Cursor<'_>, reporter: &mut Reporter) {
 }
 
 /// The place of a key in a section, or of the missing section.
-pub(super) fn place(at: &Cursor<'_>, section: &str, key: &str) -> super::super::cursor::Spot {
+pub(super) fn place(at: &YamlCursor<'_>, section: &str, key: &str) -> super::super::cursor::Spot {
     at.get(section).map_or_else(|| at.spot_of(section), |section| section.spot_of(key))
 }

@@ -1,25 +1,25 @@
 //! Routes: which of them match a sample request, and what they do with it.
 
-use super::super::cursor::Cursor;
+use super::super::cursor::YamlCursor;
 use super::matcher::{self, SampleRequest, Truth};
 use blobgate::contract::{Verdict, header};
 
 /// A virtual host with its routes.
 pub(super) struct HostView<'y> {
-    pub(super) at: Cursor<'y>,
+    pub(super) at: YamlCursor<'y>,
     pub(super) routes: Vec<RouteView<'y>>,
     /// Its route configuration, where the file shows it.
-    pub(super) table: Option<Cursor<'y>>,
+    pub(super) table: Option<YamlCursor<'y>>,
 }
 
 pub(super) struct RouteView<'y> {
-    pub(super) at: Cursor<'y>,
+    pub(super) at: YamlCursor<'y>,
     pub(super) action: RouteAction<'y>,
 }
 
 pub(super) enum RouteAction<'y> {
     /// The clusters, of which a weighted route has several. Mirrors are among them.
-    Clusters(Vec<(&'y str, Cursor<'y>)>),
+    Clusters(Vec<(&'y str, YamlCursor<'y>)>),
     /// The request's headers or an extension choose the cluster.
     AnyCluster,
     Redirect,
@@ -28,7 +28,7 @@ pub(super) enum RouteAction<'y> {
 }
 
 impl<'y> HostView<'y> {
-    pub(super) fn new(at: Cursor<'y>, table: Option<&Cursor<'y>>) -> Self {
+    pub(super) fn new(at: YamlCursor<'y>, table: Option<&YamlCursor<'y>>) -> Self {
         let routes = at.list("routes").into_iter().map(RouteView::new).collect();
         Self { routes, table: table.cloned(), at }
     }
@@ -60,12 +60,12 @@ impl<'y> HostView<'y> {
 }
 
 /// The entries of `typed_per_filter_config`.
-pub(super) fn per_filter<'y>(scope: &Cursor<'y>) -> Vec<(&'y str, Cursor<'y>)> {
+pub(super) fn per_filter<'y>(scope: &YamlCursor<'y>) -> Vec<(&'y str, YamlCursor<'y>)> {
     scope.get("typed_per_filter_config").map(|entries| entries.pairs()).unwrap_or_default()
 }
 
 impl<'y> RouteView<'y> {
-    pub(super) fn new(at: Cursor<'y>) -> Self {
+    pub(super) fn new(at: YamlCursor<'y>) -> Self {
         Self { action: RouteAction::of(&at), at }
     }
 
@@ -81,7 +81,7 @@ impl<'y> RouteView<'y> {
     }
 
     /// The header matchers of a name.
-    pub(super) fn matchers_of(&self, name: &str) -> Vec<Cursor<'y>> {
+    pub(super) fn matchers_of(&self, name: &str) -> Vec<YamlCursor<'y>> {
         let all = self.at.get("match").map(|conditions| conditions.list("headers")).unwrap_or_default();
         all.into_iter()
             .filter(|matcher| {
@@ -117,20 +117,20 @@ impl<'y> RouteView<'y> {
             && !self.admits(header::VERDICT, Verdict::Quarantined.name())
     }
 
-    pub(super) fn clusters(&self) -> &[(&'y str, Cursor<'y>)] {
+    pub(super) fn clusters(&self) -> &[(&'y str, YamlCursor<'y>)] {
         match &self.action {
             RouteAction::Clusters(clusters) => clusters,
             _ => &[],
         }
     }
 
-    pub(super) fn forward(&self) -> Option<Cursor<'y>> {
+    pub(super) fn forward(&self) -> Option<YamlCursor<'y>> {
         self.at.get("route")
     }
 }
 
 impl<'y> RouteAction<'y> {
-    fn of(route: &Cursor<'y>) -> Self {
+    fn of(route: &YamlCursor<'y>) -> Self {
         if let Some(direct) = route.get("direct_response") {
             return RouteAction::Direct(direct.number_at(&["status"]).unwrap_or_default());
         }
@@ -142,7 +142,7 @@ impl<'y> RouteAction<'y> {
         if keys.iter().any(|key| forward.get(key).is_some()) {
             return RouteAction::AnyCluster;
         }
-        let name = |at: Cursor<'y>| Some((at.text()?, at));
+        let name = |at: YamlCursor<'y>| Some((at.text()?, at));
         let weighted = forward.get("weighted_clusters").map(|all| all.list("clusters")).unwrap_or_default();
         let weighted = weighted.into_iter().filter_map(|cluster| name(cluster.get("name")?));
         let mirrors = forward.list("request_mirror_policies").into_iter();

@@ -1,6 +1,6 @@
 //! Whether the gate runs on each hook's path.
 
-use super::super::cursor::Cursor;
+use super::super::cursor::YamlCursor;
 use super::bootstrap::{BootstrapView, Extent, ManagerView};
 use super::catalog::{DISABLED_HOOK, ELSEWHERE, OPEN_ROUTE, UNKNOWN_FILTER, UNROUTED_HOOK};
 use super::delivery::Destinations;
@@ -132,7 +132,7 @@ fn report(hook: &HookView, unserved: &[UnservedHook<'_, '_>], reporter: &mut Rep
 /// Reports names in `typed_per_filter_config` that no filter has. Envoy ignores them.
 fn check_names(manager: &ManagerView<'_>, reporter: &mut Reporter) {
     let Some(gate) = manager.gate_filter() else { return };
-    let check = |scope: &Cursor<'_>, reporter: &mut Reporter| {
+    let check = |scope: &YamlCursor<'_>, reporter: &mut Reporter| {
         for (name, entry) in per_filter(scope) {
             if manager.filters.iter().any(|filter| filter.name == name) {
                 continue;

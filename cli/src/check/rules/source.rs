@@ -1,6 +1,6 @@
 //! The client's address and the client's TLS, as the gate gets them.
 
-use super::super::cursor::{Cursor, Spot};
+use super::super::cursor::{Spot, YamlCursor};
 use super::super::finding::Level;
 use super::bootstrap::{BootstrapView, Extent};
 use super::catalog::{
@@ -43,7 +43,7 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, served: &[ServedHook<'_, '_>]
 
 /// The fields from which Envoy takes the client's address.
 struct Addresses<'s, 'y> {
-    at: &'s Cursor<'y>,
+    at: &'s YamlCursor<'y>,
     hook: &'s HookView,
 }
 
@@ -140,7 +140,7 @@ fn check_tls(served: &[ServedHook<'_, '_>], reporter: &mut Reporter) {
     }
 }
 
-fn check_context(chain: &Cursor<'_>, reporter: &mut Reporter) {
+fn check_context(chain: &YamlCursor<'_>, reporter: &mut Reporter) {
     let socket = chain.get("transport_socket");
     let Some(context) = socket.and_then(|socket| socket.message_at("typed_config", "DownstreamTlsContext"))
     else {
@@ -184,7 +184,7 @@ fn check_context(chain: &Cursor<'_>, reporter: &mut Reporter) {
     }
 }
 
-fn check_proxy_protocol(listener: &Cursor<'_>, reporter: &mut Reporter) {
+fn check_proxy_protocol(listener: &YamlCursor<'_>, reporter: &mut Reporter) {
     for filter in listener.list("listener_filters") {
         let Some(fields) = filter.message_at("typed_config", "ProxyProtocol") else { continue };
         if fields.is_true("allow_requests_without_proxy_protocol") {

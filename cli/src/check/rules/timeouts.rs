@@ -1,6 +1,6 @@
 //! Times: RunBlob waits 30 s for an answer.
 
-use super::super::cursor::Cursor;
+use super::super::cursor::YamlCursor;
 use super::bootstrap::{BootstrapView, Extent, ManagerView};
 use super::catalog::{CONFIRM_TIMEOUT, IDLE_TIMEOUT, RETRIES, SENDER_TIMEOUT, SLOW_CLIENTS};
 use super::delivery::Destinations;
@@ -91,7 +91,7 @@ fn check_sum(manager: &ManagerView<'_>, receive: Duration, longest: Duration, re
 }
 
 /// Returns the route's timeout.
-fn check_route(forward: &Cursor<'_>, receive: Duration, reporter: &mut Reporter) -> Duration {
+fn check_route(forward: &YamlCursor<'_>, receive: Duration, reporter: &mut Reporter) -> Duration {
     let timeout = forward.get("timeout").and_then(|timeout| timeout.duration()).unwrap_or(DEFAULT_ROUTE);
     let at = forward.spot_of("timeout");
     let remedy = format!("write at most {}s", 25_u64.saturating_sub(receive.as_secs()));
@@ -134,7 +134,7 @@ fn check_idle(manager: &ManagerView<'_>, longest: Duration, reporter: &mut Repor
 fn check_retries(
     bootstrap: &BootstrapView<'_>,
     route: &RouteView<'_>,
-    policy: &Cursor<'_>,
+    policy: &YamlCursor<'_>,
     destinations: &Destinations<'_>,
     reporter: &mut Reporter,
 ) {

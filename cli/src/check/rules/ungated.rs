@@ -1,5 +1,6 @@
 //! Ways to a gated service without the gate.
 
+use super::super::cursor::YamlCursor;
 use super::bootstrap::{BootstrapView, Extent, ListenerView, ManagerView, is_loopback};
 use super::catalog::{EARLY_REMOVAL, EXPOSED_SERVICES, HOST_NAMES, UNGATED_ROUTE};
 use super::delivery::{Destinations, target};
@@ -175,25 +176,26 @@ fn check_early_removal(bootstrap: &BootstrapView<'_>, manager: &ManagerView<'_>,
     /// The headers that choose routes.
     const ROUTING: [&str; 3] = [header::VERDICT, header::EVENT, header::HOOK];
     let Some(at) = &manager.at else { return };
-    let mutations = at.list("early_header_mutation_extensions").into_iter();
-    let mutations = mutations.filter_map(|extension| extension.message_at("typed_config", "HeaderMutation"));
-    let mutations: Vec<_> = mutations.flat_map(|mutation| mutation.list("mutations")).collect();
-    let removes = |name: &str| {
-        mutations.iter().any(|mutation| {
-            let matcher = mutation.at(&["remove_on_match", "key_matcher"]);
-            matcher.is_some_and(|matcher| matcher::holds(&matcher, name) == Truth::Yes)
-                || mutation.text_at(&["remove"]).is_some_and(|removed| removed.eq_ignore_ascii_case(name))
-        })
-    };
-    if ROUTING.into_iter().all(removes) {
+    if ROUTING.into_iter().all(|name| removes(at, name)) {
         return;
     }
     let spot = at.spot_of("early_header_mutation_extensions");
     let wrong = "keeps gate headers of clients: a client's blobgate-verdict chooses the route, and while the gate does not run, forged events reach services";
     let remedy = "add a HeaderMutation with `remove_on_match: {key_matcher: {prefix: blobgate-}}`";
     // Another manifest may have it.
-    match bootstrap.extent == Extent::Part && mutations.is_empty() {
+    match bootstrap.extent == Extent::Part && at.list_is_empty(&["early_header_mutation_extensions"]) {
         true => reporter.warn(&EARLY_REMOVAL, spot, wrong, remedy),
         false => reporter.error(&EARLY_REMOVAL, spot, wrong, remedy),
     }
+}
+
+/// Whether Envoy removes a client's header of this name before it chooses a route.
+pub(super) fn removes(manager: &YamlCursor<'_>, name: &str) -> bool {
+    let extensions = manager.list("early_header_mutation_extensions").into_iter();
+    let extensions = extensions.filter_map(|extension| extension.message_at("typed_config", "HeaderMutation"));
+    extensions.flat_map(|extension| extension.list("mutations")).any(|mutation| {
+        let matcher = mutation.at(&["remove_on_match", "key_matcher"]);
+        matcher.is_some_and(|matcher| matcher::holds(&matcher, name) == Truth::Yes)
+            || mutation.text_at(&["remove"]).is_some_and(|removed| removed.eq_ignore_ascii_case(name))
+    })
 }

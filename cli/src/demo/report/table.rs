@@ -5,14 +5,12 @@ use crate::demo::gate::SendOutcome;
 use crate::demo::outcome::RowOutcome;
 use crate::demo::service::DemoService;
 use crate::output::{escape, print_styled};
+use crate::paint::Paint;
 use crate::receiver::ReceivedRequest;
 use crate::table::{Side, lines};
-use anstream::{AutoStream, ColorChoice};
-use anstyle::{AnsiColor, Style};
 use blobgate::contract::header;
 use blobgate_inbox::service::{EntrySummary, ExpectationStatus};
 use reqwest::Version;
-use std::io;
 
 const COLUMNS: [(&str, Side); 5] = [
     ("MARK", Side::Left),
@@ -158,42 +156,12 @@ fn headers(request: &ReceivedRequest) -> Vec<String> {
     SHOWN.iter().filter_map(|name| request.header(name).map(|value| format!("{name}: {value}"))).collect()
 }
 
-/// Colours, on a terminal that shows them.
-struct Paint {
-    is_on: bool,
-}
-
 impl Paint {
-    fn on_stdout() -> Self {
-        Self { is_on: AutoStream::choice(&io::stdout()) != ColorChoice::Never }
-    }
-
     fn row(&self, mark: &str, line: &str) -> String {
         match (mark, line.strip_prefix(mark)) {
             ("ok", Some(rest)) => format!("{}{}", self.green(mark), escape(rest)),
             ("-", _) => self.dim(line),
             _ => self.red(line),
         }
-    }
-
-    fn bold(&self, text: &str) -> String {
-        self.paint(Style::new().bold(), text)
-    }
-
-    fn dim(&self, text: &str) -> String {
-        self.paint(Style::new().dimmed(), text)
-    }
-
-    fn red(&self, text: &str) -> String {
-        self.paint(AnsiColor::Red.on_default(), text)
-    }
-
-    fn green(&self, text: &str) -> String {
-        self.paint(AnsiColor::Green.on_default(), text)
-    }
-
-    fn paint(&self, style: Style, text: &str) -> String {
-        let style = if self.is_on { style } else { Style::new() };
-        format!("{style}{}{style:#}", escape(text))
     }
 }

@@ -20,7 +20,7 @@ async fn refuses_wrong_requests(place: TestStore) {
         (
             get("/entries?colour=red"),
             400,
-            "unknown filter \"colour\": use state, lane, hook, event, reason, generation, job or since",
+            "unknown filter \"colour\": use state, lane, hook, event, reason, generation, job, request_id or since",
         ),
         (get("/entries?lane=left"), 400, "unknown lane \"left\": use one of deliver, quarantine, observed"),
         (get("/entries?hook="), 400, "invalid hook \"\": use 1 to 32 of a-z 0-9 -"),

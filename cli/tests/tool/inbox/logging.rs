@@ -57,7 +57,8 @@ fn logs_json_without_a_terminal() {
     for _ in 0..6 {
         assert_eq!(inbox.receive(&delivery()).unwrap().status, 200);
     }
-    assert_eq!(inbox.receive(&delivery().without_header(header::CONTRACT)).unwrap().status, 503);
+    let refused = delivery().without_header(header::CONTRACT).header(header::REQUEST_ID, "r-17");
+    assert_eq!(inbox.receive(&refused).unwrap().status, 503);
     lines(&inbox, "refused reason=");
     let lines = lines(&inbox, " is down");
     let [down] = with(&lines, "target", "blobgate_inbox::deliver::log")[..] else { panic!("{lines:?}") };
@@ -65,12 +66,15 @@ fn logs_json_without_a_terminal() {
     assert_eq!(fields, ["WARN", "veo3/completed", "veo3", "completed"]);
     let message = down["message"].as_str().unwrap();
     assert!(message.starts_with("route=veo3/completed is down: Connection refused"), "{message}");
+    let (entry, id) = (down["entry"].as_i64().unwrap(), down["request_id"].as_str().unwrap());
+    assert!(message.ends_with(&format!(" (entry={entry} request_id={id})")), "{message}");
     let [refused] = with(&lines, "reason", "not-ours")[..] else { panic!("{lines:?}") };
     let sentence = format!(
-        "refused reason=not-ours: the gate writes another version of the gate headers ({}). Upgrade the older of both",
+        "refused reason=not-ours request_id=r-17: the gate writes another version of the gate headers ({}). Upgrade the older of both",
         header::CONTRACT
     );
     assert_eq!((&refused["level"], &refused["message"]), (&"WARN".into(), &sentence.into()));
+    assert_eq!(refused["request_id"], "r-17");
 }
 
 #[test]
@@ -236,6 +240,11 @@ fn logs_the_client_of_a_quarantined_delivery() {
     let (_folder, store) = store();
     let service = closed_port();
     let inbox = InboxProcess::start(PROGRAM, &store, service.address.port(), &["--log-format", "json"]);
+    // Only a detail of the documented form is logged.
+    let detail = |client: &str| match client {
+        HOSTILE => format!("source: {HOSTILE}"),
+        _ => "source: address is in none of 2 ranges, expected an allowed address".to_owned(),
+    };
     let quarantined = |generation: &str, client: &str| {
         forwarded(generation)
             .without_header(header::VERDICT)
@@ -244,6 +253,8 @@ fn logs_the_client_of_a_quarantined_delivery() {
             .header(header::CLAIMED_EVENT, Kind::Completed.name())
             .header(header::REASON, "source-denied")
             .header(header::CLIENT, client)
+            .header(header::REQUEST_ID, &format!("r-{client}"))
+            .header(header::DETAIL, &detail(client))
     };
     let generations = [fresh_generation(), fresh_generation()];
     for (generation, client) in generations.iter().zip(["203.0.113.9", HOSTILE]) {
@@ -258,8 +269,14 @@ fn logs_the_client_of_a_quarantined_delivery() {
     for ((line, generation), client) in lines.iter().zip(&generations).zip(["203.0.113.9", "-"]) {
         let fields = ["level", "reason", "hook", "event", "generation", "client"].map(|field| &line[field]);
         assert_eq!(fields, ["WARN", "source-denied", "veo3", "completed", generation, client]);
+        let (request_id, detail) = (line["request_id"].as_str().unwrap(), line["detail"].as_str());
+        assert_eq!(request_id == "r-203.0.113.9", client == "203.0.113.9", "an unsafe id is replaced");
+        let expected = "source: address is in none of 2 ranges, expected an allowed address";
+        assert_eq!(detail, (client == "203.0.113.9").then_some(expected));
+        let detail = detail.map(|detail| format!(" detail=\"{detail}\"")).unwrap_or_default();
         let message = format!(
-            "quarantined reason=source-denied hook=veo3 event=completed generation={generation} client={client}"
+            "quarantined reason=source-denied hook=veo3 event=completed generation={generation} client={client} \
+             request_id={request_id}{detail}"
         );
         assert_eq!(line["message"], message);
     }

@@ -39,6 +39,10 @@ impl ProviderStandIn {
         Self { sandbox, url }
     }
 
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Orders a generation without a callback, and waits for its end. Returns its id.
     pub(super) async fn generated(&self, outcome: &str) -> String {
         let script = json!({"outcome": outcome, "faults": ["never"]});

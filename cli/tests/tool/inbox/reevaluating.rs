@@ -57,7 +57,7 @@ pub(super) fn with_trust(trust: &str, hosts: &str) -> NamedTempFile {
 }
 
 /// A completion with a video on this host, quarantined for this reason.
-fn quarantined(number: usize, host: &str, reason: &'static str) -> ForwardedDelivery {
+pub(super) fn quarantined(number: usize, host: &str, reason: &'static str) -> ForwardedDelivery {
     let body = json!({
         "generation_id": generation(number),
         "status": "completed",
@@ -70,7 +70,7 @@ fn quarantined(number: usize, host: &str, reason: &'static str) -> ForwardedDeli
 
 impl RunningInbox {
     /// Forwards it with its own token id. Returns its id.
-    async fn quarantine(&self, number: usize, delivery: &ForwardedDelivery) -> i64 {
+    pub(super) async fn quarantine(&self, number: usize, delivery: &ForwardedDelivery) -> i64 {
         let mut request = self.client.post(format!("{}/hooks/veo3", self.receive));
         for (name, value) in delivery.headers() {
             request = request.header(name, value);

@@ -26,10 +26,10 @@ pub(in crate::store) async fn rehearse(tx: &mut impl ArrivalStatements, body: us
     let ids = tx.ids(1).await?;
     // A statement that changes no row still needs its rights, columns and indexes.
     tx.repeat(&ids.iter().map(|id| (*id, 1)).collect::<BTreeMap<_, _>>()).await?;
-    tx.retire(&ids).await?;
+    tx.retire(&ids.iter().map(|id| (*id, *id)).collect::<BTreeMap<_, _>>()).await?;
     for id in ids {
         tx.lock_quarantined(id).await?;
-        tx.end_quarantined(id, "").await?;
+        tx.end_quarantined(id, Some(id), "").await?;
     }
     let generation = GenerationKey { hook: HOOK.to_owned(), generation };
     let token = TokenKey { hook: HOOK.to_owned(), token_id: generation.generation.clone() };

@@ -1,7 +1,7 @@
 //! The statements of expectations and calls, for both stores.
 
 pub(in crate::store) const COLUMNS: &str =
-    "SELECT x.hook, x.generation, x.job, x.state, x.expected_at, x.ask_at, x.asked, x.missing, x.answer, x.wanted,
+    "SELECT x.hook, x.generation, x.job, x.state, x.expected_at, x.ask_at, x.asked, x.asked_at, x.missing, x.answer, x.wanted,
     x.mismatch_id, m.job AS mismatch_job
 FROM expectation x LEFT JOIN entry m ON m.id = x.mismatch_id";
 

@@ -178,12 +178,14 @@ impl ArrivalStatements for PostgresTransaction<'_> {
         query(REPEAT).bind(ids).bind(counts).execute(&mut *self.0).await.map(|_| ())
     }
 
-    async fn retire(&mut self, ids: &[i64]) -> Result<(), Error> {
+    async fn retire(&mut self, entries: &BTreeMap<i64, i64>) -> Result<(), Error> {
         const RETIRE: &str = "
-            UPDATE entry SET state = CASE state WHEN 'waiting' THEN 'superseded' ELSE state END,
-                ended_at = CASE state WHEN 'waiting' THEN inbox_now() ELSE ended_at END, retired = true
-            WHERE id = ANY($1) AND state IN ('waiting', 'in_flight')";
-        query(RETIRE).bind(ids).execute(&mut *self.0).await.map(|_| ())
+            UPDATE entry e SET state = CASE state WHEN 'waiting' THEN 'superseded' ELSE state END,
+                ended_at = CASE state WHEN 'waiting' THEN inbox_now() ELSE ended_at END, retired = true, superseded_by = k.other
+            FROM unnest($1::bigint[], $2::bigint[]) AS k (id, other)
+            WHERE e.id = k.id AND state IN ('waiting', 'in_flight')";
+        let (ids, by): (Vec<i64>, Vec<i64>) = entries.iter().map(|(id, by)| (*id, *by)).unzip();
+        query(RETIRE).bind(ids).bind(by).execute(&mut *self.0).await.map(|_| ())
     }
 
     async fn save(&mut self, state: &BatchState) -> Result<(), Error> {
@@ -255,10 +257,10 @@ impl ArrivalStatements for PostgresTransaction<'_> {
         Ok(locked.is_some())
     }
 
-    async fn end_quarantined(&mut self, id: i64, why: &str) -> Result<(), Error> {
+    async fn end_quarantined(&mut self, id: i64, by: Option<i64>, why: &str) -> Result<(), Error> {
         const END_QUARANTINED: &str = "
-            UPDATE entry SET state = 'superseded', ended_at = inbox_now(), answer = $2 WHERE id = $1";
-        query(END_QUARANTINED).bind(id).bind(why).execute(&mut *self.0).await.map(|_| ())
+            UPDATE entry SET state = 'superseded', ended_at = inbox_now(), answer = $2, superseded_by = $3 WHERE id = $1";
+        query(END_QUARANTINED).bind(id).bind(why).bind(by).execute(&mut *self.0).await.map(|_| ())
     }
 
     async fn delete_empty(

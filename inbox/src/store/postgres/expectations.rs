@@ -55,6 +55,13 @@ impl ExpectationStore for Postgres {
         })
     }
 
+    async fn take_call(&self, budget: CallBudget) -> Result<bool> {
+        transaction!(self, |connection| {
+            let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
+            connection.take_call(now, budget).await?
+        })
+    }
+
     async fn record_answer(&self, call: &StatusCall, answer: &StatusAnswer, about: &[i64]) -> Result<()> {
         transaction!(self, |connection| connection.record_answer(call, answer, about).await?)
     }

@@ -37,6 +37,18 @@ impl ReadStore for Postgres {
         reading!(self, |connection| connection.find(key, hook).await?)
     }
 
+    async fn entries(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryRow>> {
+        reading!(self, |connection| connection.entries(ids).await?)
+    }
+
+    async fn released_into(&self, ids: &BTreeSet<i64>) -> Result<Vec<i64>> {
+        reading!(self, |connection| connection.released_into(ids).await?)
+    }
+
+    async fn expectations_of(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<Expectation>> {
+        reading!(self, |connection| connection.expectations_of(key, hook).await?)
+    }
+
     async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>> {
         reading!(self, |connection| connection.payloads(ids).await?)
     }

@@ -188,13 +188,19 @@ impl ArrivalStatements for SqliteTransaction<'_> {
         query(REPEAT).bind(json(&repeats)?).bind(now).execute(&mut *self.connection).await.map(|_| ())
     }
 
-    async fn retire(&mut self, ids: &[i64]) -> Result<(), Error> {
+    async fn retire(&mut self, entries: &BTreeMap<i64, i64>) -> Result<(), Error> {
         const RETIRE: &str = "
             UPDATE entry SET state = CASE state WHEN 'waiting' THEN 'superseded' ELSE state END,
-                ended_at = CASE state WHEN 'waiting' THEN ?2 ELSE ended_at END, retired = true
-            WHERE id IN (SELECT value FROM json_each(?1)) AND state IN ('waiting', 'in_flight')";
+                ended_at = CASE state WHEN 'waiting' THEN ?2 ELSE ended_at END, retired = true, superseded_by = k.other
+            FROM (SELECT value ->> 0 AS id, value ->> 1 AS other FROM json_each(?1)) AS k
+            WHERE entry.id = k.id AND state IN ('waiting', 'in_flight')";
         let now = self.sqlite.clock.now();
-        query(RETIRE).bind(json(ids)?).bind(now).execute(&mut *self.connection).await.map(|_| ())
+        query(RETIRE)
+            .bind(json(&entries.iter().collect::<Vec<_>>())?)
+            .bind(now)
+            .execute(&mut *self.connection)
+            .await
+            .map(|_| ())
     }
 
     async fn save(&mut self, state: &BatchState) -> Result<(), Error> {
@@ -249,10 +255,9 @@ impl ArrivalStatements for SqliteTransaction<'_> {
         Ok(locked.is_some())
     }
 
-    async fn end_quarantined(&mut self, id: i64, why: &str) -> Result<(), Error> {
-        const END_QUARANTINED: &str =
-            "UPDATE entry SET state = 'superseded', ended_at = ?2, answer = ?3 WHERE id = ?1";
-        let end = query(END_QUARANTINED).bind(id).bind(self.sqlite.clock.now()).bind(why);
+    async fn end_quarantined(&mut self, id: i64, by: Option<i64>, why: &str) -> Result<(), Error> {
+        const END_QUARANTINED: &str = "UPDATE entry SET state = 'superseded', ended_at = ?2, answer = ?3, superseded_by = ?4 WHERE id = ?1";
+        let end = query(END_QUARANTINED).bind(id).bind(self.sqlite.clock.now()).bind(why).bind(by);
         end.execute(&mut *self.connection).await.map(|_| ())
     }
 

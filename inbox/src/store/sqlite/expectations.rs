@@ -48,6 +48,11 @@ impl ExpectationStore for Sqlite {
         transaction!(self, |connection| connection.next_call(now, budget).await?)
     }
 
+    async fn take_call(&self, budget: CallBudget) -> Result<bool> {
+        let now = self.clock.now();
+        transaction!(self, |connection| connection.take_call(now, budget).await?)
+    }
+
     async fn record_answer(&self, call: &StatusCall, answer: &StatusAnswer, about: &[i64]) -> Result<()> {
         transaction!(self, |connection| connection.record_answer(call, answer, about).await?)
     }

@@ -36,6 +36,18 @@ impl ReadStore for Sqlite {
         Ok(self.reads.acquire().await?.find(key, hook).await?)
     }
 
+    async fn entries(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryRow>> {
+        Ok(self.reads.acquire().await?.entries(ids).await?)
+    }
+
+    async fn released_into(&self, ids: &BTreeSet<i64>) -> Result<Vec<i64>> {
+        Ok(self.reads.acquire().await?.released_into(ids).await?)
+    }
+
+    async fn expectations_of(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<Expectation>> {
+        Ok(self.reads.acquire().await?.expectations_of(key, hook).await?)
+    }
+
     async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>> {
         Ok(self.reads.acquire().await?.payloads(ids).await?)
     }

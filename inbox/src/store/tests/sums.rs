@@ -1,4 +1,4 @@
-//! The sums of entries equal a full count after any operation.
+//! The sums of entries equal a full count after any operation, and each attempt has its record.
 
 #![allow(clippy::arithmetic_side_effects, reason = "a test may panic: that is how it fails")]
 
@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 
 /// Selects the sums that differ from a full count.
 const DIFFERENCES: &str = include_str!("../../../tests/kill/sums.sql");
+/// Selects the entries whose attempts are not all recorded, or recorded too often.
+const WRONG_ATTEMPTS: &str = include_str!("../../../tests/kill/attempts.sql");
 const STEPS: u64 = 250;
 const OBSERVED: &str = "veo3/observed/completed";
 
@@ -19,7 +21,10 @@ impl DriverStore {
     #[track_caller]
     fn check_sums(&self, after: &str) -> impl Future<Output = ()> {
         let after = after.to_owned();
-        async move { assert_eq!(self.texts(DIFFERENCES).await, Vec::<String>::new(), "after {after}") }
+        async move {
+            assert_eq!(self.texts(DIFFERENCES).await, Vec::<String>::new(), "after {after}");
+            assert_eq!(self.texts(WRONG_ATTEMPTS).await, Vec::<String>::new(), "after {after}");
+        }
     }
 
     /// The ids of some entries in any state.

@@ -1,0 +1,168 @@
+//! The story for a terminal.
+
+use crate::output::{escape, print_styled};
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use blobgate_inbox::service::{
+    ComparedVerdict, GenerationStory, NextStep, StatusNow, StoryAnswer, StoryEvent, StoryLine, StoryRequest,
+};
+use std::io;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Prints the stories, the answer of the status API and the next steps.
+pub(super) fn print(request: &StoryRequest, answer: &StoryAnswer, options: &str) {
+    let has_colour = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
+    print_styled(&Page { has_colour, options, lines: Vec::new() }.page(request, answer).join("\n"));
+}
+
+struct Page<'a> {
+    has_colour: bool,
+    /// The options of the admin listener, for the commands.
+    options: &'a str,
+    lines: Vec<String>,
+}
+
+impl Page<'_> {
+    fn page(mut self, request: &StoryRequest, answer: &StoryAnswer) -> Vec<String> {
+        let mut status = answer.status_api.as_ref();
+        for story in &answer.stories {
+            self.story(story, &answer.now);
+            self.status(status.take());
+            self.steps(&story.next);
+        }
+        if answer.stories.is_empty() {
+            let head = format!("{} is not in the inbox", subject(request));
+            self.lines.push(self.paint(Style::new().bold(), &head));
+            self.lines.push(String::new());
+            self.status(status.take());
+            self.steps(&answer.next);
+        }
+        if answer.more > 0 {
+            self.lines
+                .push(format!("and {} more that match: `blobgate inbox ls` lists entries", answer.more));
+        }
+        // Each part ends with an empty line.
+        while self.lines.last().is_some_and(String::is_empty) {
+            self.lines.pop();
+        }
+        self.lines
+    }
+
+    fn story(&mut self, story: &GenerationStory, now: &str) {
+        let job = story.job.as_deref().map(|job| format!(", job {job}")).unwrap_or_default();
+        let generation = story.generation.as_deref().unwrap_or("no generation");
+        let head = format!("{generation} of hook {}{job}: {}", story.hook, story.state);
+        self.lines.push(self.paint(Style::new().bold(), &head));
+        let started = story.lines.iter().find_map(|line| line.at.as_deref());
+        for line in &story.lines {
+            self.event(line, started, now);
+        }
+        if story.more_entries > 0 {
+            let more = format!("  and {} more entries of this generation", story.more_entries);
+            self.lines.push(self.paint(Style::new().dimmed(), &more));
+        }
+        self.lines.push(String::new());
+    }
+
+    fn event(&mut self, line: &StoryLine, started: Option<&str>, now: &str) {
+        const TIME: usize = 24;
+        const DISTANCE: usize = 9;
+        let at = line.at.as_deref().unwrap_or("-");
+        let distance = line.at.as_deref().zip(started).and_then(|(at, started)| distance(started, at));
+        // Times of one length sort as text.
+        let is_to_come = line.at.as_deref().is_some_and(|at| at > now);
+        let style = if is_to_come { Style::new().dimmed() } else { style(line.what) };
+        let times = format!("  {at:TIME$}  {:>DISTANCE$}  ", distance.unwrap_or_default());
+        self.lines.push(format!(
+            "{}{}",
+            self.paint(Style::new().dimmed(), &times),
+            self.paint(style, &line.text)
+        ));
+        if let Some(remedy) = &line.remedy {
+            let indent = " ".repeat(times.len());
+            self.lines.push(format!("{indent}{}", self.paint(Style::new().dimmed(), remedy)));
+        }
+    }
+
+    fn status(&mut self, status: Option<&StatusNow>) {
+        let Some(status) = status else { return };
+        self.lines.push(self.paint(Style::new().bold(), "status API now"));
+        self.lines.push(format!("  {}", self.paint(Style::new(), &status.text)));
+        for compared in &status.compared {
+            let (style, verdict) = match compared.verdict {
+                ComparedVerdict::Confirmed => (AnsiColor::Green.on_default(), "confirmed"),
+                ComparedVerdict::Contradicted => (AnsiColor::Red.on_default(), "contradicted"),
+                ComparedVerdict::SameEvent => {
+                    (AnsiColor::Green.on_default(), "the same event; its body is deleted")
+                }
+                ComparedVerdict::Unreadable => {
+                    (AnsiColor::Yellow.on_default(), "not comparable: its body is no valid event")
+                }
+            };
+            let line = format!("  entry {}: {}", compared.entry, self.paint(style, verdict));
+            self.lines.push(line);
+        }
+        self.lines.push(String::new());
+    }
+
+    fn steps(&mut self, steps: &[NextStep]) {
+        self.lines.push(self.paint(Style::new().bold(), "next"));
+        steps.iter().for_each(|step| self.step(step));
+        self.lines.push(String::new());
+    }
+
+    fn step(&mut self, step: &NextStep) {
+        self.lines.push(format!("  {}", self.paint(Style::new(), &step.why)));
+        if let Some(command) = &step.command {
+            let is_of_inbox =
+                ["blobgate inbox ", "blobgate why "].iter().any(|start| command.starts_with(start));
+            let options = if is_of_inbox { self.options } else { "" };
+            self.lines.push(self.paint(AnsiColor::Cyan.on_default(), &format!("    {command}{options}")));
+        }
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        let style = if self.has_colour { style } else { Style::new() };
+        format!("{style}{}{style:#}", escape(text))
+    }
+}
+
+fn style(what: StoryEvent) -> Style {
+    match what {
+        StoryEvent::Delivered => AnsiColor::Green.on_default(),
+        StoryEvent::Overdue | StoryEvent::Dead | StoryEvent::JobMismatch | StoryEvent::RouteFails => {
+            AnsiColor::Red.on_default()
+        }
+        StoryEvent::Quarantined | StoryEvent::Attempt | StoryEvent::Paused | StoryEvent::Dropped => {
+            AnsiColor::Yellow.on_default()
+        }
+        _ => Style::new(),
+    }
+}
+
+fn subject(request: &StoryRequest) -> String {
+    let hook = request.hook.as_deref().map(|hook| format!(" of hook {hook}")).unwrap_or_default();
+    let subject = match request {
+        StoryRequest { generation: Some(generation), .. } => format!("generation {generation}"),
+        StoryRequest { job: Some(job), .. } => format!("job {job}"),
+        StoryRequest { request_id: Some(id), .. } => format!("request {id}"),
+        StoryRequest { entry, .. } => format!("entry {}", entry.unwrap_or_default()),
+    };
+    format!("{subject}{hook}")
+}
+
+/// The time between two moments, in up to two units: `+13m`, `+2h 5m`.
+fn distance(from: &str, to: &str) -> Option<String> {
+    let read = |text| OffsetDateTime::parse(text, &Rfc3339).ok();
+    let millis = (read(to)? - read(from)?).whole_milliseconds();
+    let millis = u64::try_from(millis).ok()?;
+    let span = match millis {
+        0 => return None,
+        1..10_000 => std::time::Duration::from_millis(millis),
+        _ => std::time::Duration::from_secs(millis.checked_div(1_000)?),
+    };
+    let text = humantime::format_duration(span).to_string();
+    // Two units are enough.
+    Some(format!("+{}", text.split(' ').take(2).collect::<Vec<_>>().join(" ")))
+}

@@ -1,0 +1,109 @@
+//! Manifests of Kubernetes: each shows a part, and `check` says which part it cannot see.
+
+use super::{Files, GATE, finds, found, root, shipped};
+
+const NOT_SEEN: [&str; 3] = ["2 not checked host-flag-elsewhere", "2 not checked part", "2 not checked part"];
+
+fn indent(text: &str, by: usize) -> String {
+    text.lines().map(|line| format!("{}{line}\n", " ".repeat(by))).collect()
+}
+
+fn wasm_plugin(more: &str, gate: &str) -> String {
+    format!(
+        "apiVersion: extensions.istio.io/v1alpha1\nkind: WasmPlugin\nmetadata: {{name: a}}\nspec:\n  url: oci://a/blobgate\n{more}  \
+         pluginConfig:\n{}",
+        indent(gate, 4)
+    )
+}
+
+#[track_caller]
+fn finds_in_manifest(file: &str, code: i32, seen: &[&str]) {
+    finds("manifest.yaml", file, code, &[&NOT_SEEN[..], seen].concat());
+}
+
+#[test]
+fn checks_an_envoy_filter() {
+    let file = std::fs::read_to_string(root().join("deploy/istio/envoyfilter.yaml")).unwrap();
+    let broken = file.replace("environment: production", "environment: Production");
+    let line = broken.lines().position(|line| line.contains("Production")).unwrap() + 1;
+    let found = found(&Files::new(&[("a.yaml", &broken)]).check(&["a.yaml"]), 1);
+    assert!(found.contains(&format!("{line} error configuration")), "{found:?}");
+    assert!(found.contains(&"4 not checked part".to_owned()), "{found:?}");
+}
+
+#[test]
+fn checks_the_plugins_of_istio() {
+    let reload = "  failStrategy: FAIL_RELOAD\n";
+    finds_in_manifest(&wasm_plugin(reload, GATE), 0, &[]);
+    finds_in_manifest(&wasm_plugin(reload, &GATE.replace("/a", "a")), 1, &["11 error configuration"]);
+    finds_in_manifest(&wasm_plugin("", GATE), 0, &["5 warning fail-strategy"]);
+    finds_in_manifest(&wasm_plugin("  failStrategy: FAIL_OPEN\n", GATE), 1, &["6 error fail-strategy"]);
+    let signed = format!("{GATE}sign: {{env: [A_KEY]}}\n");
+    finds_in_manifest(&wasm_plugin(reload, &signed), 1, &["5 error variable-not-passed"]);
+    let with_env = format!("{reload}  vmConfig: {{env: [{{name: A_KEY, valueFrom: HOST}}]}}\n");
+    finds_in_manifest(&wasm_plugin(&with_env, &signed), 0, &["13 not checked variable-of-pod"]);
+    let extension = wasm_plugin(reload, GATE)
+        .replace("WasmPlugin", "TrafficExtension")
+        .replace("spec:\n", "spec:\n wasm:\n");
+    finds_in_manifest(&extension, 0, &[]);
+    // Kubernetes has merge keys, which Envoy has not.
+    let merged = GATE.replace("version: 1", "<<: {version: 1}");
+    finds_in_manifest(&wasm_plugin(reload, &merged), 0, &[]);
+}
+
+#[test]
+fn checks_the_plugins_of_envoy_gateway() {
+    let policy = |more: &str, gate: &str| {
+        format!(
+            "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyExtensionPolicy\nspec:\n  wasm:\n  - name: blobgate\n{more}    \
+             config:\n{}",
+            indent(gate, 6)
+        )
+    };
+    let signed = format!("{GATE}sign: {{env: [A_KEY]}}\n");
+    finds_in_manifest(&policy("", GATE), 0, &[]);
+    finds_in_manifest(&policy("", &signed), 1, &["5 error variable-not-passed"]);
+    let keys = "    env: {hostKeys: [A_KEY]}\n";
+    finds_in_manifest(&policy(keys, &signed), 0, &["12 not checked variable-of-pod"]);
+    finds_in_manifest(&policy("    failOpen: true\n", GATE), 1, &["6 error fail-strategy"]);
+    finds_in_manifest(&policy("", "version: 1\n"), 1, &["7 error configuration", "7 error configuration"]);
+}
+
+/// Lines are those of the ConfigMap.
+#[test]
+fn checks_files_in_a_config_map() {
+    let broken = shipped().replace("version: 1\n", "version: 9\n");
+    let map = format!(
+        "apiVersion: v1\nkind: ConfigMap\ndata:\n  other.conf: |\n    a = [b\n  envoy.yaml: |\n{}",
+        indent(&broken, 4)
+    );
+    let line = map.lines().position(|line| line.contains("version: 9")).unwrap() + 1;
+    let found = found(&Files::new(&[("map.yaml", &map)]).check(&["map.yaml"]), 1);
+    let errors: Vec<&String> = found.iter().filter(|line| line.contains("error")).collect();
+    assert_eq!(errors, [&format!("{line} error configuration")], "{found:?}");
+    let bare = "apiVersion: v1\nkind: ConfigMap\ndata:\n  gate.json: '{\"version\": 1, \"hooks\": []}'\n";
+    finds("map.yaml", bare, 1, &["4 error configuration", "4 error configuration"]);
+    let syntax = "apiVersion: v1\nkind: ConfigMap\ndata:\n  gate.yaml: |\n    hooks:\n    - [a\n";
+    finds("map.yaml", syntax, 1, &["6 error syntax"]);
+}
+
+#[test]
+fn reads_several_documents_and_lists() {
+    let other = "apiVersion: v1\nkind: Service\nspec: {}\n";
+    let reload = "  failStrategy: FAIL_RELOAD\n";
+    let both = format!("---\n{other}---\n{}---\n", wasm_plugin(reload, &GATE.replace("/a", "a")));
+    let seen = [
+        "3 not checked kind",
+        "7 not checked host-flag-elsewhere",
+        "7 not checked part",
+        "7 not checked part",
+    ];
+    finds("all.yaml", &both, 1, &[&seen[..], &["16 error configuration"]].concat());
+    let list = format!("apiVersion: v1\nkind: List\nitems:\n-\n{}", indent(&wasm_plugin(reload, GATE), 2));
+    let seen = ["6 not checked host-flag-elsewhere", "6 not checked part", "6 not checked part"];
+    finds("list.yaml", &list, 0, &seen);
+    // Manifests without the gate are an error only where no file has it.
+    finds("other.yaml", other, 1, &["2 not checked kind", "- error no-configuration"]);
+    let files = Files::new(&[("other.yaml", other), ("gate.yaml", GATE)]);
+    assert_eq!(found(&files.check(&["other.yaml", "gate.yaml"]), 0), ["2 not checked kind"]);
+}

@@ -1,0 +1,185 @@
+//! Reads the facts of a story.
+
+use super::facts::{RouteTrouble, StoryEntry, StoryFacts};
+use super::{MAX_STORIES, StorySubject};
+use crate::arrival::read_headers;
+use crate::entry::EntryState;
+use crate::service::Operations;
+use crate::service::error::Error;
+use crate::store::{EntryRow, EntrySelection, Filter, MAX_FOUND, SearchKey, StoredPayload};
+use blobgate::contract::{EventSource, header};
+use std::collections::BTreeSet;
+
+/// The places of stories, the newest first.
+pub(super) struct FoundPlaces {
+    pub(super) places: Vec<StoryPlace>,
+    /// The number of matching entries and expectations elsewhere.
+    pub(super) more: i64,
+    pub(super) now: i64,
+}
+
+/// A generation of a hook, or an entry without a generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum StoryPlace {
+    Generation { hook: String, generation: String },
+    Entry { hook: String, id: i64 },
+}
+
+/// The most entries of a story.
+const MAX_ENTRIES: usize = 50;
+
+impl Operations {
+    /// Finds the generations of a request.
+    pub(super) async fn find(
+        &self,
+        subject: &StorySubject,
+        hook: Option<&str>,
+    ) -> Result<FoundPlaces, Error> {
+        let store = &self.shared.store;
+        let now = store.now().await?;
+        let (rows, expectations, unread) = match subject {
+            StorySubject::Entry(id) => {
+                let row = store.entries(&BTreeSet::from([*id])).await?.pop();
+                let row = row.filter(|row| hook.is_none_or(|hook| hook == row.hook));
+                (vec![row.ok_or(Error::NoEntry(*id))?], Vec::new(), 0)
+            }
+            StorySubject::Key(key) => {
+                let rows = store.find(key, hook).await?;
+                // The story of a generation counts its own.
+                let unread = match key {
+                    SearchKey::Generation(_) => 0,
+                    SearchKey::Job(_) | SearchKey::RequestId(_) => self.unread(key, hook, rows.len()).await?,
+                };
+                (rows, store.expectations_of(key, hook).await?, unread)
+            }
+        };
+        let mut dated: Vec<(i64, StoryPlace)> = Vec::new();
+        for row in rows {
+            dated.push((row.received_at, self.place(row).await?));
+        }
+        dated.extend(expectations.into_iter().map(|found| {
+            let (hook, generation) = (found.hook, found.generation);
+            (found.expected_at, StoryPlace::Generation { hook, generation })
+        }));
+        dated.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        let mut places = Vec::new();
+        for (_, place) in &dated {
+            if places.len() < MAX_STORIES && !places.contains(place) {
+                places.push(place.clone());
+            }
+        }
+        let hidden = dated.iter().filter(|(_, place)| !places.contains(place)).count();
+        let more = unread.saturating_add(i64::try_from(hidden).unwrap_or(i64::MAX));
+        Ok(FoundPlaces { places, more, now })
+    }
+
+    /// The number of entries that a search left out. Counting reads more than the search, so only a search that has reached its
+    /// limit counts.
+    async fn unread(&self, key: &SearchKey, hook: Option<&str>, found: usize) -> Result<i64, Error> {
+        let found = i64::try_from(found).unwrap_or(i64::MAX);
+        let filter = match key {
+            _ if found < MAX_FOUND => return Ok(0),
+            SearchKey::Generation(generation) => {
+                Filter { generation: Some(generation.clone()), ..Filter::default() }
+            }
+            SearchKey::Job(job) => Filter { job: Some(job.clone()), ..Filter::default() },
+            // Each request has its own id, unless a client repeats one.
+            SearchKey::RequestId(_) => return Ok(0),
+        };
+        let filter = Filter { hook: hook.map(str::to_owned), ..filter };
+        let groups = self.shared.store.count(&EntrySelection::All(filter)).await?;
+        let all = groups.iter().fold(0_i64, |sum, group| sum.saturating_add(group.count));
+        Ok(all.saturating_sub(found).max(0))
+    }
+
+    /// The place of an entry. A release can give the event of an entry without a generation one.
+    async fn place(&self, row: EntryRow) -> Result<StoryPlace, Error> {
+        let other = match (&row.generation, row.superseded_by) {
+            (None, Some(other)) => self.shared.store.entries(&BTreeSet::from([other])).await?.pop(),
+            _ => None,
+        };
+        let generation = row.generation.or_else(|| other?.generation);
+        Ok(match generation {
+            Some(generation) => StoryPlace::Generation { hook: row.hook, generation },
+            None => StoryPlace::Entry { hook: row.hook, id: row.id },
+        })
+    }
+
+    /// Reads all facts of a place.
+    pub(super) async fn facts(&self, place: &StoryPlace, now: i64) -> Result<StoryFacts, Error> {
+        let store = &self.shared.store;
+        let (hook, generation, mut rows, mut more_entries) = match place {
+            StoryPlace::Entry { hook, id } => {
+                (hook.clone(), None, store.entries(&BTreeSet::from([*id])).await?, 0)
+            }
+            StoryPlace::Generation { hook, generation } => {
+                let key = SearchKey::Generation(generation.clone());
+                let rows = store.find(&key, Some(hook)).await?;
+                let unread = self.unread(&key, Some(hook), rows.len()).await?;
+                (hook.clone(), Some(generation.clone()), rows, unread)
+            }
+        };
+        let ids: BTreeSet<i64> = rows.iter().map(|row| row.id).collect();
+        // Their own generation may be missing.
+        let others = store.released_into(&ids).await?;
+        let others: BTreeSet<i64> = others.into_iter().filter(|id| !ids.contains(id)).collect();
+        if !others.is_empty() {
+            rows.extend(store.entries(&others).await?);
+        }
+        if rows.len() > MAX_ENTRIES {
+            // The accepted events matter most, and then the newest.
+            rows.sort_by_key(|row| (row.lane, std::cmp::Reverse(row.id)));
+            let hidden = rows.split_off(MAX_ENTRIES);
+            more_entries = more_entries.saturating_add(i64::try_from(hidden.len()).unwrap_or(i64::MAX));
+        }
+        rows.sort_by_key(|row| row.id);
+        let mut payloads = store.payloads(&rows.iter().map(|row| row.id).collect()).await?;
+        let mut entries = Vec::new();
+        for row in rows {
+            let (attempts, payload) = (store.attempts(row.id).await?, payloads.remove(&row.id));
+            let is_reconciled = payload.as_ref().is_some_and(is_reconciled);
+            entries.push(StoryEntry { row, payload, attempts, is_reconciled });
+        }
+        let expectation = match &generation {
+            Some(generation) => store.expectation(&hook, generation).await?,
+            None => None,
+        };
+        let troubles = self.troubles(&entries);
+        Ok(StoryFacts {
+            hook,
+            generation,
+            now,
+            entries,
+            more_entries,
+            expectation,
+            all_pauses: store.paused().await?,
+            troubles,
+            reconcile_after: self.reconcile_after,
+            reconciles: self.reconciles(),
+        })
+    }
+
+    /// The routes of waiting entries that fail, by the attempts of this process.
+    fn troubles(&self, entries: &[StoryEntry]) -> Vec<RouteTrouble> {
+        let waiting = entries.iter().filter(|entry| entry.row.state == EntryState::Waiting);
+        let routes: BTreeSet<_> = waiting.filter_map(|entry| entry.row.route.clone()).collect();
+        let metrics = &self.shared.metrics;
+        let trouble = |route: String| {
+            let (failure, is_down) = (metrics.failure(&route), metrics.is_down(&route));
+            let outcome = match failure.map(|failure| failure.outcome) {
+                Some("unanswered") => "does not answer".to_owned(),
+                Some("other") => "answers another status".to_owned(),
+                Some(outcome) => format!("answers {outcome}"),
+                None if is_down => "does not answer".to_owned(),
+                None => return None,
+            };
+            Some(RouteTrouble { route, is_down, outcome, since: failure.map(|failure| failure.since) })
+        };
+        routes.into_iter().filter_map(trouble).collect()
+    }
+}
+
+fn is_reconciled(payload: &StoredPayload) -> bool {
+    let source = read_headers(&payload.headers).remove(header::SOURCE);
+    source.is_some_and(|source| source.as_bytes() == EventSource::Reconcile.name().as_bytes())
+}
