@@ -98,7 +98,8 @@ impl<'y> Ways<'_, 'y> {
 
     /// A TCP proxy judges nothing.
     fn check_tcp(&self, listener: &ListenerView<'y>, reporter: &mut Reporter) {
-        let chains = listener.at.list("filter_chains").into_iter().chain(listener.at.get("default_filter_chain"));
+        let chains =
+            listener.at.list("filter_chains").into_iter().chain(listener.at.get("default_filter_chain"));
         let filters = chains.flat_map(|chain| chain.list("filters"));
         let proxies = filters.filter_map(|filter| filter.message_at("typed_config", "TcpProxy"));
         for cluster in proxies.filter_map(|proxy| proxy.get("cluster")) {
@@ -109,7 +110,12 @@ impl<'y> Ways<'_, 'y> {
             let remedy = "remove it, or let it lead to the gate's listener";
             match is_loopback(&listener.at) {
                 true => reporter.warn(&UNGATED_ROUTE, cluster.spot(), wrong, remedy),
-                false => reporter.error(&UNGATED_ROUTE, cluster.spot(), format!("{wrong}: forged events get in"), remedy),
+                false => reporter.error(
+                    &UNGATED_ROUTE,
+                    cluster.spot(),
+                    format!("{wrong}: forged events get in"),
+                    remedy,
+                ),
             }
         }
     }
@@ -192,7 +198,8 @@ fn check_early_removal(bootstrap: &BootstrapView<'_>, manager: &ManagerView<'_>,
 /// Whether Envoy removes a client's header of this name before it chooses a route.
 pub(super) fn removes(manager: &YamlCursor<'_>, name: &str) -> bool {
     let extensions = manager.list("early_header_mutation_extensions").into_iter();
-    let extensions = extensions.filter_map(|extension| extension.message_at("typed_config", "HeaderMutation"));
+    let extensions =
+        extensions.filter_map(|extension| extension.message_at("typed_config", "HeaderMutation"));
     extensions.flat_map(|extension| extension.list("mutations")).any(|mutation| {
         let matcher = mutation.at(&["remove_on_match", "key_matcher"]);
         matcher.is_some_and(|matcher| matcher::holds(&matcher, name) == Truth::Yes)
