@@ -9,7 +9,7 @@ use anyhow::Result;
 use blobgate_inbox::service::{StoryRequest, read_generation, read_hook, read_job, read_request_id};
 use std::process::ExitCode;
 
-/// Tell where the event of a generation is, and why
+/// Show where the event of a generation is, and why
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 #[group(id = "story", args = ["generation", "job", "request_id", "entry"], required = true, multiple = false)]
