@@ -64,13 +64,13 @@ rules! {
         "The first route for unjudged deliveries of a hook is not `direct_response: {status: 503}`.",
         "Without a running gate, forged events reach a service, or genuine ones are lost.";
     UNGATED_ROUTE "ungated-route", "error, warning",
-        "A route without the gate leads to a cluster that gets judged deliveries. An error on a hook's path.",
+        "A route or TCP proxy without the gate leads to a cluster that gets judged deliveries. An error on a hook's path.",
         "Forged events reach the service.";
     UNGATED_JUDGED "ungated-judged-route", "warning",
         "A route that matches `blobgate-verdict` does not enable the gate.",
         "It stays closed only as long as Envoy removes the gate headers of clients.";
-    EARLY_REMOVAL "early-removal", "error",
-        "`early_header_mutation_extensions` does not remove `blobgate-` headers of clients.",
+    EARLY_REMOVAL "early-removal", "error, warning",
+        "`early_header_mutation_extensions` does not remove `blobgate-` headers of clients. A warning where another manifest may.",
         "A client's `blobgate-verdict` chooses the route. While the gate does not run, forged events reach services.";
     EXPOSED_SERVICES "exposed-services", "error",
         "A listener without the gate routes by gate headers, and other machines reach it.",
@@ -138,9 +138,9 @@ rules! {
     PLAIN_HTTP "plain-http", "warning",
         "A hook has `transport: any`.",
         "Others on the way read its tokens, and change its events.";
-    BUFFER_LIMIT "buffer-limit", "error",
-        "A buffer of Envoy is smaller than the largest `max_body_bytes`.",
-        "Envoy answers 413 to bodies that the hook allows.";
+    BUFFER_LIMIT "buffer-limit", "error, warning",
+        "A buffer of Envoy is smaller than the largest `max_body_bytes`. A warning for a route's buffer.",
+        "Envoy answers 413, or resets the HTTP/2 stream. A route does not repeat a larger body.";
     HEADER_LIMIT "header-limit", "error",
         "`max_request_headers_kb` or `max_headers_count` allows more than the inbox reads.",
         "The inbox refuses such a delivery at each attempt.";
@@ -166,7 +166,7 @@ rules! {
         "A tracer writes paths. An error where a hook has a token.",
         "A path contains the callback token.";
     CLIENT_SAMPLING "client-sampling", "warning",
-        "A tracer is there, and `early_header_mutation_extensions` does not replace a client's `traceparent`.",
+        "A tracer is there, and `early_header_mutation_extensions` does not remove a client's `traceparent`.",
         "By its flag any client has its requests traced.";
     LOOPBACK_LISTENER "loopback-listener", "warning",
         "The gate listens on a loopback address.",
@@ -176,10 +176,10 @@ rules! {
         "Envoy does not start.";
     ADMIN_ADDRESS "admin-address", "error, warning",
         "The admin page has a port. An error if other machines reach it.",
-        "Whoever reaches it can stop Envoy.";
+        "Its clients can stop Envoy.";
     ADMIN_EXPOSED "admin-exposed", "error, warning",
         "A route leads to more of the admin page than metrics and readiness, or other machines reach it.",
-        "Whoever reaches it can stop Envoy.";
+        "Its clients can stop Envoy.";
     NODE "node", "error",
         "`credential_injector` is there, and `node.id` or `node.cluster` is not.",
         "Envoy does not start.";

@@ -49,8 +49,7 @@ fn check_addresses(cluster: &ClusterView<'_>, reporter: &mut Reporter) {
         .get("type")
         .is_some_and(|kind| kind.is_enum("STRICT_DNS", 1.0) || kind.is_enum("LOGICAL_DNS", 2.0));
     let is_name = |address: &YamlCursor<'_>| {
-        host_and_port(address)
-            .is_some_and(|(host, _)| host.parse::<IpAddr>().is_err() && !is_local_host(host))
+        host_and_port(address).is_some_and(|(host, _)| host.parse::<IpAddr>().is_err())
     };
     let names: Vec<_> = cluster.addresses().into_iter().filter(is_name).collect();
     let Some(name) = names.first() else { return };
@@ -68,7 +67,9 @@ fn check_addresses(cluster: &ClusterView<'_>, reporter: &mut Reporter) {
     let family = cluster.at.get("dns_lookup_family");
     let only_v6 =
         family.as_ref().is_none_or(|family| family.is_enum("AUTO", 0.0) || family.is_enum("V6_ONLY", 2.0));
-    if resolves && only_v6 {
+    let is_remote =
+        names.iter().any(|name| host_and_port(name).is_some_and(|(host, _)| !is_local_host(host)));
+    if resolves && only_v6 && is_remote {
         let wrong =
             "takes only IPv6 addresses where there are any: on a machine without IPv6 every call gets 503";
         reporter.warn(

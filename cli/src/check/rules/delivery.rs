@@ -213,7 +213,7 @@ fn check_inbox(
     reporter.error(&INBOX_BYPASS, at, wrong, "match `accepted|quarantined|observed`");
 }
 
-/// Routes that set or remove gate headers replace what the gate says.
+/// Routes that set or remove gate headers replace the gate's.
 fn check_headers(scope: &YamlCursor<'_>, reporter: &mut Reporter) {
     let is_gates = |name: &str| {
         let name = name.to_ascii_lowercase();

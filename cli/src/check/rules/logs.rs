@@ -4,6 +4,7 @@ use super::super::cursor::{Spot, YamlCursor};
 use super::bootstrap::{BootstrapView, Extent, ManagerView};
 use super::catalog::{CLIENT_SAMPLING, LOGGED_PATH, TRACED_PATH};
 use super::reporter::Reporter;
+use super::ungated::removes;
 use blobgate::contract::header;
 use regex::Regex;
 
@@ -24,11 +25,9 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
 
 /// A client's `traceparent` may say that its request is traced.
 fn check_sampling(manager: &ManagerView<'_>, tracing: &YamlCursor<'_>, reporter: &mut Reporter) {
-    let mut changed = Vec::new();
-    manager.get("early_header_mutation_extensions").iter().for_each(|early| early.texts(&mut changed));
-    if !changed.iter().any(|(text, _)| text.eq_ignore_ascii_case(header::TRACEPARENT)) {
+    if !manager.at.as_ref().is_some_and(|at| removes(at, header::TRACEPARENT)) {
         let wrong = "takes the client's traceparent: by its flag any client has its requests traced";
-        let remedy = "replace it, as the early_header_mutation_extensions of envoy.yaml do";
+        let remedy = "remove it, as the early_header_mutation_extensions of envoy.yaml do";
         reporter.warn(&CLIENT_SAMPLING, tracing.spot(), wrong, remedy);
     }
 }

@@ -118,7 +118,8 @@ fn condition<'y>(matcher: &YamlCursor<'y>) -> Option<YamlCursor<'y>> {
         .or_else(|| OLD.iter().any(|key| matcher.get(key).is_some()).then(|| matcher.clone()))
 }
 
-fn holds(condition: &YamlCursor<'_>, value: &str) -> Truth {
+/// Whether a string matcher matches.
+pub(super) fn holds(condition: &YamlCursor<'_>, value: &str) -> Truth {
     let ignores_case = condition.is_true("ignore_case");
     let fold = |text: &str| if ignores_case { text.to_ascii_lowercase() } else { text.to_owned() };
     let actual = fold(value);

@@ -1,14 +1,15 @@
 //! Ways to a gated service without the gate.
 
-use super::bootstrap::{BootstrapView, Extent, ManagerView};
+use super::super::cursor::YamlCursor;
+use super::bootstrap::{BootstrapView, Extent, ListenerView, ManagerView, is_loopback};
 use super::catalog::{EARLY_REMOVAL, EXPOSED_SERVICES, HOST_NAMES, UNGATED_ROUTE};
 use super::delivery::{Destinations, target};
 use super::gate::HookView;
-use super::matcher::SampleSender;
+use super::matcher::{self, SampleSender, Truth};
 use super::reporter::Reporter;
 use super::routes::{HostView, RouteAction, RouteView};
 use super::routing::unjudged;
-use blobgate::contract::header::PREFIX;
+use blobgate::contract::header;
 use std::collections::BTreeSet;
 
 pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
@@ -18,6 +19,7 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
         destinations,
         hooks: bootstrap.gated().flat_map(|(_, gate)| &gate.hooks).collect(),
     };
+    bootstrap.listeners.iter().for_each(|listener| ways.check_tcp(listener, reporter));
     for manager in &bootstrap.managers {
         for host in &manager.hosts {
             ways.check_host(manager, host, reporter);
@@ -75,21 +77,46 @@ impl<'y> Ways<'_, 'y> {
         }
     }
 
-    /// Whether a route's clusters get judged deliveries, perhaps by another name of the same address.
     fn leads_to_gated(&self, route: &RouteView<'y>) -> bool {
+        match &route.action {
+            RouteAction::AnyCluster => !self.destinations.gated.is_empty(),
+            _ => route.clusters().iter().any(|(name, _)| self.is_gated(name)),
+        }
+    }
+
+    /// Whether a cluster gets judged deliveries, perhaps by another name of the same address.
+    fn is_gated(&self, name: &str) -> bool {
         let gated = &self.destinations.gated;
         let addresses = |name: &str| -> BTreeSet<String> {
             let cluster = self.bootstrap.cluster(name);
             let found = cluster.map(|cluster| cluster.addresses()).unwrap_or_default();
             found.iter().map(|address| address.node().to_json().to_string()).collect()
         };
-        match &route.action {
-            RouteAction::AnyCluster => !gated.is_empty(),
-            RouteAction::Clusters(clusters) => clusters.iter().any(|(name, _)| {
-                let own = addresses(name);
-                gated.contains(name) || gated.iter().any(|gated| !own.is_disjoint(&addresses(gated)))
-            }),
-            _ => false,
+        let own = addresses(name);
+        gated.contains(name) || gated.iter().any(|gated| !own.is_disjoint(&addresses(gated)))
+    }
+
+    /// A TCP proxy judges nothing.
+    fn check_tcp(&self, listener: &ListenerView<'y>, reporter: &mut Reporter) {
+        let chains =
+            listener.at.list("filter_chains").into_iter().chain(listener.at.get("default_filter_chain"));
+        let filters = chains.flat_map(|chain| chain.list("filters"));
+        let proxies = filters.filter_map(|filter| filter.message_at("typed_config", "TcpProxy"));
+        for cluster in proxies.filter_map(|proxy| proxy.get("cluster")) {
+            if !cluster.text().is_some_and(|name| self.is_gated(name)) {
+                continue;
+            }
+            let wrong = format!("leads the listener {} to a gated service without the gate", listener.name);
+            let remedy = "remove it, or let it lead to the gate's listener";
+            match is_loopback(&listener.at) {
+                true => reporter.warn(&UNGATED_ROUTE, cluster.spot(), wrong, remedy),
+                false => reporter.error(
+                    &UNGATED_ROUTE,
+                    cluster.spot(),
+                    format!("{wrong}: forged events get in"),
+                    remedy,
+                ),
+            }
         }
     }
 
@@ -152,19 +179,30 @@ fn reaches<'y>(host: &HostView<'y>, route: &RouteView<'y>, hook: &HookView) -> b
 
 /// Envoy removes a client's gate headers before it chooses a route.
 fn check_early_removal(bootstrap: &BootstrapView<'_>, manager: &ManagerView<'_>, reporter: &mut Reporter) {
+    /// The headers that choose routes.
+    const ROUTING: [&str; 3] = [header::VERDICT, header::EVENT, header::HOOK];
     let Some(at) = &manager.at else { return };
-    if bootstrap.extent == Extent::Part && at.get("early_header_mutation_extensions").is_none() {
+    if ROUTING.into_iter().all(|name| removes(at, name)) {
         return;
     }
-    let mutations = at.list("early_header_mutation_extensions").into_iter();
-    let mutations = mutations.filter_map(|extension| extension.message_at("typed_config", "HeaderMutation"));
-    let removes = mutations.flat_map(|mutation| mutation.list("mutations")).any(|mutation| {
-        let prefix = mutation.text_at(&["remove_on_match", "key_matcher", "prefix"]);
-        prefix.is_some_and(|prefix| !prefix.is_empty() && PREFIX.starts_with(prefix))
-    });
-    if !removes {
-        let wrong = "removes no gate headers of clients: a client's blobgate-verdict chooses the route, and while the gate does not run, forged events reach services";
-        let remedy = "add a HeaderMutation with `remove_on_match: {key_matcher: {prefix: blobgate-}}`";
-        reporter.error(&EARLY_REMOVAL, at.spot_of("early_header_mutation_extensions"), wrong, remedy);
+    let spot = at.spot_of("early_header_mutation_extensions");
+    let wrong = "keeps gate headers of clients: a client's blobgate-verdict chooses the route, and while the gate does not run, forged events reach services";
+    let remedy = "add a HeaderMutation with `remove_on_match: {key_matcher: {prefix: blobgate-}}`";
+    // Another manifest may have it.
+    match bootstrap.extent == Extent::Part && at.list_is_empty(&["early_header_mutation_extensions"]) {
+        true => reporter.warn(&EARLY_REMOVAL, spot, wrong, remedy),
+        false => reporter.error(&EARLY_REMOVAL, spot, wrong, remedy),
     }
+}
+
+/// Whether Envoy removes a client's header of this name before it chooses a route.
+pub(super) fn removes(manager: &YamlCursor<'_>, name: &str) -> bool {
+    let extensions = manager.list("early_header_mutation_extensions").into_iter();
+    let extensions =
+        extensions.filter_map(|extension| extension.message_at("typed_config", "HeaderMutation"));
+    extensions.flat_map(|extension| extension.list("mutations")).any(|mutation| {
+        let matcher = mutation.at(&["remove_on_match", "key_matcher"]);
+        matcher.is_some_and(|matcher| matcher::holds(&matcher, name) == Truth::Yes)
+            || mutation.text_at(&["remove"]).is_some_and(|removed| removed.eq_ignore_ascii_case(name))
+    })
 }
