@@ -8,7 +8,7 @@ use std::fmt;
 pub struct Violation {
     /// The reason.
     pub reason: Reason,
-    /// The detail; `None` for a violation that the inbox has stored and the gate judges again.
+    /// The detail; `None` for a violation of a reevaluated delivery's head.
     pub detail: Option<Detail>,
 }
 

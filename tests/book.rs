@@ -11,6 +11,7 @@ use blobgate::reason::Stage;
 use blobgate::{Config, Reason, config};
 use blobgate_testkit_book::{blocks, check_page, check_part, constants, documented, table};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 #[test]
@@ -104,8 +105,16 @@ fn the_reference_has_each_reason() {
         and metrics contain its code. A refusal is a problem document of RFC 9457 with that `code`. Its `type` is the address of\n\
         the reason's heading here. A refused delivery reaches no service.\n\n\
         An unauthenticated sender gets the status of the table. An authenticated sender gets 200 when the inbox has stored the\n\
-        delivery as quarantined. With `quarantine: none` it gets the same status as an unauthenticated sender.\n\n"
+        delivery as quarantined. With `quarantine: none` it gets the same status as an unauthenticated sender.\n\n\
+        ## Detail\n\n\
+        A detail names the field of the violation, the class of its value, and the expectation: `FIELD: FOUND, expected\n\
+        EXPECTATION`. It has at most 160 bytes of visible ASCII and spaces, and no value of the delivery. The gate's log has it, the\n\
+        access log, and `blobgate-detail` on a quarantined or observed delivery. The inbox stores it with the entry. The sender\n\
+        never gets it. Each reason below has an example.\n\n\
+        ## Table\n\n"
         .to_owned();
+    let examples: BTreeMap<String, String> =
+        toml::from_str(include_str!("cases/details.toml")).expect("the usual detail of each reason");
     let source = documented(include_str!("../src/reason.rs"));
     let mut details = String::new();
     let rows = Reason::ALL.iter().map(|reason| {
@@ -118,10 +127,14 @@ fn the_reference_has_each_reason() {
         write!(
             details,
             "\n## {code}\n\n{what}\n\n- Stage: {stage}\n- Unauthenticated sender: {}\n- Authenticated sender: {}\n\
-             - Sentence in the refusal: \"{}\"\n- What to do: {remedy}\n",
+             - Sentence in the refusal: \"{}\"\n- Detail: {}\n- What to do: {remedy}\n",
             unauthenticated(*reason),
             authenticated(*reason),
             reason.sentence(),
+            match &*examples[code] {
+                "-" => "–".to_owned(),
+                example => format!("such as `{example}`"),
+            },
         )
         .unwrap();
         [stage.to_owned(), format!("[`{code}`](#{code})"), unauthenticated(*reason), authenticated(*reason)]
@@ -160,7 +173,9 @@ fn the_reference_has_each_header() {
         Some((name, value.strip_suffix("\";")?, found.paragraphs.join(" ")))
     });
     let (mut gate, mut inbox) = (Vec::new(), Vec::new());
-    for (name, value, docs) in constants.filter(|(name, ..)| !name.ends_with("PREFIX")) {
+    for (name, value, docs) in
+        constants.filter(|(name, ..)| !name.ends_with("PREFIX") && *name != "CLIENT_REQUEST_ID")
+    {
         let is_of_inbox = name == "ATTEMPT" || !inbox.is_empty();
         if is_of_inbox { &mut inbox } else { &mut gate }.push([format!("`{value}`"), docs]);
     }

@@ -167,7 +167,8 @@ fn module_fits_into_a_config_map() {
 /// A gateway loads and compiles the module at each start. An expensive dependency fails this test.
 #[test]
 fn module_is_small() {
-    const MAX_BYTES: usize = 470_960;
+    // 470,707 bytes and, for the details of all violations, 21,813.
+    const MAX_BYTES: usize = 492_800;
     let module = std::fs::read(module()).unwrap();
     assert!(module.len() <= MAX_BYTES, "{} bytes", module.len());
 }

@@ -22,7 +22,7 @@ pub(crate) fn gate_configuration(file: &Path) -> Result<Value> {
 pub(crate) fn gate_configurations(file: &Path) -> Result<Vec<Value>> {
     let name = file.display();
     let text = input::read(file)
-        .map_err(|(fault, remedy)| anyhow!("cannot read {name}: it {fault}. For --config, {remedy}"))?;
+        .map_err(|(fault, remedy)| anyhow!("cannot use {name}: it {fault}. For --config, {remedy}"))?;
     let documents = parse_documents(&text).map_err(|why| {
         anyhow!("cannot read {name} as YAML: {why}. Correct it, or name another with --config")
     })?;

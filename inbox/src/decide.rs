@@ -157,11 +157,10 @@ fn check_binding(
     }
 }
 
-const OTHER_JOB: &str = "blobgate-job: differs from the announced job, expected the announced job";
+const OTHER_JOB: &str = "job: differs from the announced job, expected the announced job";
 const OTHER_GENERATION: &str =
-    "blobgate-generation-id: differs from the generation of the token, expected one generation a token";
-const OTHER_TOKEN: &str =
-    "blobgate-token-id: differs from the token of the generation, expected one token a generation";
+    "generation_id: differs from the generation of the token, expected one generation a token";
+const OTHER_TOKEN: &str = "token: differs from the token of the generation, expected one token a generation";
 
 fn bind(arrival: &Arrival, generation: &mut GenerationState, token: Option<&mut TokenState>) {
     let Some(token) = token else { return };
@@ -290,13 +289,13 @@ fn conflict(before: &TerminalEvent, fingerprint: &Fingerprint) -> &'static str {
         }
         (Failed(_), Failed(_)) => "error: code differs from the stored failure, expected the same code",
         (Timeout(_), Timeout(_)) => "error: code differs from the stored timeout, expected the same code",
-        (Failed(_), Timeout(_)) => "blobgate-event: is timeout after failed, expected failed or completed",
-        (Timeout(_), Failed(_)) => "blobgate-event: is failed after timeout, expected timeout or completed",
-        (Completed(_), Failed(_)) => "blobgate-event: is failed after completed, expected completed",
-        (Completed(_), Timeout(_)) => "blobgate-event: is timeout after completed, expected completed",
+        (Failed(_), Timeout(_)) => "event: is timeout after failed, expected failed or completed",
+        (Timeout(_), Failed(_)) => "event: is failed after timeout, expected timeout or completed",
+        (Completed(_), Failed(_)) => "event: is failed after completed, expected completed",
+        (Completed(_), Timeout(_)) => "event: is timeout after completed, expected completed",
         // Only an authenticated completion supersedes an authenticated failure.
         (Failed(_) | Timeout(_), Completed(_)) => {
-            "blobgate-proofs: is missing, expected a proof, as the stored failure has one"
+            "trust: no proof is there, expected a proof, as the stored failure has one"
         }
     }
 }

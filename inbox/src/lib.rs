@@ -49,7 +49,6 @@ pub mod service;
 mod signatures;
 mod space;
 pub mod store;
-mod violation;
 mod wake;
 mod watch;
 

@@ -13,7 +13,7 @@ use blobgate::hook::{Check, Hook};
 use blobgate::policy::{Decision, OriginalFindings, OriginalToken, conclude, reevaluate};
 use blobgate::reason::Stage;
 use blobgate::request::ContentType;
-use blobgate::{Config, Reason, forward};
+use blobgate::{Config, Reason, Violation, forward};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use thiserror::Error;
@@ -47,8 +47,8 @@ pub(crate) enum ReevaluateError {
 pub(crate) enum RuleFailure {
     #[error("this configuration has no hook {0}")]
     NoHook(String),
-    #[error("{}", .0.code())]
-    Reason(Reason),
+    #[error("{}{}", .0.reason.code(), .0.text().map(|detail| format!(": {detail}")).unwrap_or_default())]
+    Violation(Violation),
     #[error("observed")]
     Observed,
     #[error(transparent)]
@@ -98,7 +98,8 @@ impl Judge {
             job: entry.job.as_deref(),
             reason,
         };
-        let findings = record.findings(hook, &self.waived).map_err(RuleFailure::Reason)?;
+        let findings =
+            record.findings(hook, &self.waived).map_err(|reason| RuleFailure::Violation(reason.into()))?;
         let (decided, outcome): (_, fn(Arrival) -> ReevaluatedEntry) =
             match reevaluate(hook, findings, &entry.body, &mut ()) {
                 Decision::Confirm(question) => {
@@ -109,8 +110,10 @@ impl Judge {
             };
         let delivery = match decided {
             Ok(delivery) if delivery.verdict() == Verdict::Accepted => delivery,
-            Ok(delivery) => return Err(delivery.reason().map_or(RuleFailure::Observed, RuleFailure::Reason)),
-            Err(refusal) => return Err(RuleFailure::Reason(refusal.violation.reason)),
+            Ok(delivery) => {
+                return Err(delivery.violation().map_or(RuleFailure::Observed, RuleFailure::Violation));
+            }
+            Err(refusal) => return Err(RuleFailure::Violation(refusal.violation)),
         };
         let overridden = reason.filter(|reason| self.waived.contains(reason)).map(Reason::code);
         let mut headers = with_gate_headers(headers, &forward::headers(&delivery), overridden);

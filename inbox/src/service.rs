@@ -46,8 +46,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 pub use story::{
-    ComparedEntry, ComparedVerdict, GenerationStory, NextStep, StatusNow, StoryAnswer, StoryEvent, StoryLine,
-    StoryRequest,
+    ComparedEntry, ComparedVerdict, GenerationStory, StatusNow, StoryAnswer, StoryEvent, StoryLine,
+    StoryRequest, StoryStep,
 };
 pub use tail::{TailEntry, TailPage, TailRequest, TailWith, check_cursor};
 use tokio::sync::Notify;

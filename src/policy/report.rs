@@ -76,7 +76,7 @@ pub(super) fn token(hook: &Hook, token: &Token) -> StageReport {
     }
 }
 
-/// The stages of the head of a delivery that the gate judges again.
+/// The stages of the head of a reevaluated delivery.
 pub(super) fn stored_head(admitted: &AdmittedHead, observer: &mut impl Observer) {
     for stage in [Stage::Transport, Stage::Source, Stage::Request] {
         observer.stage(|| match admitted.violation {

@@ -34,6 +34,9 @@ pub(super) fn of(request: &ExplainedRequest) -> Vec<String> {
     );
     let is_number = |value: &&[u8]| !value.is_empty() && value.iter().all(u8::is_ascii_digit);
     note(lengths.len() > 1 || !lengths.iter().all(is_number), "answers 400 to this content-length");
+    let size = request.body.as_ref().map(|body| body.len().to_string());
+    let differs = lengths.iter().any(|length| size.as_ref().is_some_and(|size| *length != size.as_bytes()));
+    note(differs, "reads as many bytes as content-length says, and this command reads the whole body");
     let underscore = request.headers.iter().any(|(name, _)| name.contains('_'));
     note(underscore, "drops a header with _ in its name");
 
@@ -60,9 +63,8 @@ mod tests {
     use blobgate::head::Hop;
     use std::time::Duration;
 
-    #[track_caller]
-    fn row(path: &str, method: &str, headers: &[(&str, &str)], expected: &[&str]) {
-        let request = ExplainedRequest {
+    fn request(path: &str, method: &str, headers: &[(&str, &str)]) -> ExplainedRequest {
+        ExplainedRequest {
             method: method.to_owned(),
             path: path.as_bytes().to_vec(),
             headers: headers
@@ -74,11 +76,26 @@ mod tests {
             source: None,
             peer: None,
             now: Duration::ZERO,
-        };
+        }
+    }
+
+    #[track_caller]
+    fn row(path: &str, method: &str, headers: &[(&str, &str)], expected: &[&str]) {
+        let request = request(path, method, headers);
         let notes = of(&request);
         assert_eq!(notes.len(), expected.len(), "{notes:?}");
         for (note, expected) in notes.iter().zip(expected) {
             assert!(note.contains(expected), "{note} without {expected}");
+        }
+    }
+
+    #[test]
+    fn compares_the_declared_size_with_the_body() {
+        for (length, expected) in [("3", 0), ("4", 1)] {
+            let headers = vec![("content-length".to_owned(), length.as_bytes().to_vec())];
+            let request =
+                ExplainedRequest { headers, body: Some(b"abc".to_vec()), ..request("/a", "POST", &[]) };
+            assert_eq!(of(&request).len(), expected, "{length}");
         }
     }
 

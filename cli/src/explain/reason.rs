@@ -8,8 +8,8 @@ use crate::paint::Paint;
 use anyhow::{Result, bail};
 use blobgate::Reason;
 use blobgate::confirm::Outcome;
-use blobgate::contract::is_request_id;
 use blobgate::contract::token::is_name;
+use blobgate::contract::{Verdict, is_request_id};
 use blobgate::event::GenerationId;
 use serde::Serialize;
 use std::io::{IsTerminal, Read};
@@ -232,7 +232,9 @@ fn next(line: &LoggedLine) -> Vec<String> {
         (None, Some(request_id)) => next.push(format!("blobgate why --request-id {request_id}")),
         (None, None) => {}
     }
-    if let (Some(hook), None) = (hook, entry) {
+    // An accepted delivery breaks no rule of the configuration.
+    let is_accepted = line.field(&["verdict"]) == Some(Verdict::Accepted.name());
+    if let (Some(hook), None, false) = (hook, entry, is_accepted) {
         let from = source.map(|source| format!(" --from {source}")).unwrap_or_default();
         next.push(format!("blobgate explain --config envoy.yaml --hook {hook}{from} --body BODY.json"));
     }
@@ -280,6 +282,10 @@ mod tests {
                 "blobgate why ffd473d5-5bef-4e14-bf22-8d559be3c19f",
                 "blobgate explain --config envoy.yaml --hook veo3 --body BODY.json",
             ],
+        );
+        explained(
+            &line("veo3", "-", id).replace("refused", "accepted"),
+            &["blobgate why ffd473d5-5bef-4e14-bf22-8d559be3c19f"],
         );
         // A line is untrusted: no value without its form is in a command.
         explained(&line("$(id)", "`id`", ";id"), &[]);

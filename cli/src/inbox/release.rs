@@ -106,11 +106,11 @@ fn name(answer: &ReleaseAsAnswer) -> String {
     format!("{} of generation {} on hook {}", answer.event, answer.generation, answer.hook)
 }
 
-/// Prints the violation, and the missing check.
+/// Prints the reason with its detail, and the missing check.
 fn warn(would: &ReleaseAsAnswer, id: i64) {
     let reason = would.r#override.as_deref().unwrap_or("-");
-    match &would.violation {
-        Some(violation) => eprint_line(format_args!("entry {id} is quarantined for {reason}: {violation}")),
+    match &would.detail {
+        Some(detail) => eprint_line(format_args!("entry {id} is quarantined for {reason}: {detail}")),
         None => eprint_line(format_args!("entry {id} is quarantined for {reason}")),
     }
     eprint_line(format_args!(

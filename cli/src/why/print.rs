@@ -1,29 +1,28 @@
 //! The story for a terminal.
 
 use crate::output::{escape, print_styled};
-use anstream::{AutoStream, ColorChoice};
-use anstyle::{AnsiColor, Style};
+use crate::paint::Paint;
 use blobgate_inbox::service::{
-    ComparedVerdict, GenerationStory, NextStep, StatusNow, StoryAnswer, StoryEvent, StoryLine, StoryRequest,
+    ComparedVerdict, GenerationStory, StatusNow, StoryAnswer, StoryEvent, StoryLine, StoryRequest, StoryStep,
 };
-use std::io;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// Prints the stories, the answer of the status API and the next steps.
 pub(super) fn print(request: &StoryRequest, answer: &StoryAnswer, options: &str) {
-    let has_colour = AutoStream::choice(&io::stdout()) != ColorChoice::Never;
-    print_styled(&Page { has_colour, options, lines: Vec::new() }.page(request, answer).join("\n"));
+    print_styled(
+        &StoryPage { paint: Paint::on_stdout(), options, lines: Vec::new() }.page(request, answer).join("\n"),
+    );
 }
 
-struct Page<'a> {
-    has_colour: bool,
+struct StoryPage<'a> {
+    paint: Paint,
     /// The options of the admin listener, for the commands.
     options: &'a str,
     lines: Vec<String>,
 }
 
-impl Page<'_> {
+impl StoryPage<'_> {
     fn page(mut self, request: &StoryRequest, answer: &StoryAnswer) -> Vec<String> {
         let mut status = answer.status_api.as_ref();
         for story in &answer.stories {
@@ -33,7 +32,7 @@ impl Page<'_> {
         }
         if answer.stories.is_empty() {
             let head = format!("{} is not in the inbox", subject(request));
-            self.lines.push(self.paint(Style::new().bold(), &head));
+            self.lines.push(self.paint.bold(&head));
             self.lines.push(String::new());
             self.status(status.take());
             self.steps(&answer.next);
@@ -53,14 +52,14 @@ impl Page<'_> {
         let job = story.job.as_deref().map(|job| format!(", job {job}")).unwrap_or_default();
         let generation = story.generation.as_deref().unwrap_or("no generation");
         let head = format!("{generation} of hook {}{job}: {}", story.hook, story.state);
-        self.lines.push(self.paint(Style::new().bold(), &head));
+        self.lines.push(self.paint.bold(&head));
         let started = story.lines.iter().find_map(|line| line.at.as_deref());
         for line in &story.lines {
             self.event(line, started, now);
         }
         if story.more_entries > 0 {
             let more = format!("  and {} more entries of this generation", story.more_entries);
-            self.lines.push(self.paint(Style::new().dimmed(), &more));
+            self.lines.push(self.paint.dim(&more));
         }
         self.lines.push(String::new());
     }
@@ -72,72 +71,61 @@ impl Page<'_> {
         let distance = line.at.as_deref().zip(started).and_then(|(at, started)| distance(started, at));
         // Times of one length sort as text.
         let is_to_come = line.at.as_deref().is_some_and(|at| at > now);
-        let style = if is_to_come { Style::new().dimmed() } else { style(line.what) };
+        let text = if is_to_come { self.paint.dim(&line.text) } else { self.event_text(line) };
         let times = format!("  {at:TIME$}  {:>DISTANCE$}  ", distance.unwrap_or_default());
-        self.lines.push(format!(
-            "{}{}",
-            self.paint(Style::new().dimmed(), &times),
-            self.paint(style, &line.text)
-        ));
+        self.lines.push(format!("{}{text}", self.paint.dim(&times)));
         if let Some(remedy) = &line.remedy {
             let indent = " ".repeat(times.len());
-            self.lines.push(format!("{indent}{}", self.paint(Style::new().dimmed(), remedy)));
+            self.lines.push(format!("{indent}{}", self.paint.dim(remedy)));
         }
     }
 
     fn status(&mut self, status: Option<&StatusNow>) {
         let Some(status) = status else { return };
-        self.lines.push(self.paint(Style::new().bold(), "status API now"));
-        self.lines.push(format!("  {}", self.paint(Style::new(), &status.text)));
+        self.lines.push(self.paint.bold("status API now"));
+        self.lines.push(format!("  {}", escape(&status.text)));
         for compared in &status.compared {
-            let (style, verdict) = match compared.verdict {
-                ComparedVerdict::Confirmed => (AnsiColor::Green.on_default(), "confirmed"),
-                ComparedVerdict::Contradicted => (AnsiColor::Red.on_default(), "contradicted"),
-                ComparedVerdict::SameEvent => {
-                    (AnsiColor::Green.on_default(), "the same event; its body is deleted")
-                }
+            let verdict = match compared.verdict {
+                ComparedVerdict::Confirmed => self.paint.green("confirmed"),
+                ComparedVerdict::Contradicted => self.paint.red("contradicted"),
+                ComparedVerdict::SameEvent => self.paint.green("the same event; its body is deleted"),
                 ComparedVerdict::Unreadable => {
-                    (AnsiColor::Yellow.on_default(), "not comparable: its body is no valid event")
+                    self.paint.yellow("not comparable: its body is no valid event")
                 }
             };
-            let line = format!("  entry {}: {}", compared.entry, self.paint(style, verdict));
+            let line = format!("  entry {}: {verdict}", compared.entry);
             self.lines.push(line);
         }
         self.lines.push(String::new());
     }
 
-    fn steps(&mut self, steps: &[NextStep]) {
-        self.lines.push(self.paint(Style::new().bold(), "next"));
+    fn steps(&mut self, steps: &[StoryStep]) {
+        self.lines.push(self.paint.bold("next"));
         steps.iter().for_each(|step| self.step(step));
         self.lines.push(String::new());
     }
 
-    fn step(&mut self, step: &NextStep) {
-        self.lines.push(format!("  {}", self.paint(Style::new(), &step.why)));
+    fn step(&mut self, step: &StoryStep) {
+        self.lines.push(format!("  {}", escape(&step.why)));
         if let Some(command) = &step.command {
             let is_of_inbox =
                 ["blobgate inbox ", "blobgate why "].iter().any(|start| command.starts_with(start));
             let options = if is_of_inbox { self.options } else { "" };
-            self.lines.push(self.paint(AnsiColor::Cyan.on_default(), &format!("    {command}{options}")));
+            self.lines.push(self.paint.bold(&format!("    {command}{options}")));
         }
     }
 
-    fn paint(&self, style: Style, text: &str) -> String {
-        let style = if self.has_colour { style } else { Style::new() };
-        format!("{style}{}{style:#}", escape(text))
-    }
-}
-
-fn style(what: StoryEvent) -> Style {
-    match what {
-        StoryEvent::Delivered => AnsiColor::Green.on_default(),
-        StoryEvent::Overdue | StoryEvent::Dead | StoryEvent::JobMismatch | StoryEvent::RouteFails => {
-            AnsiColor::Red.on_default()
+    fn event_text(&self, line: &StoryLine) -> String {
+        match line.what {
+            StoryEvent::Delivered => self.paint.green(&line.text),
+            StoryEvent::Overdue | StoryEvent::Dead | StoryEvent::JobMismatch | StoryEvent::RouteFails => {
+                self.paint.red(&line.text)
+            }
+            StoryEvent::Quarantined | StoryEvent::Attempt | StoryEvent::Paused | StoryEvent::Dropped => {
+                self.paint.yellow(&line.text)
+            }
+            _ => escape(&line.text).into_owned(),
         }
-        StoryEvent::Quarantined | StoryEvent::Attempt | StoryEvent::Paused | StoryEvent::Dropped => {
-            AnsiColor::Yellow.on_default()
-        }
-        _ => Style::new(),
     }
 }
 

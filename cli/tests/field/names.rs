@@ -113,7 +113,7 @@ fn escapes_control_characters_in_output() {
     let change = json!({"changed": [], "refused": [{"id": 1, "why": HOSTILE}], "next": null, "until": 1,
         "would_change": [{"state": "waiting", "count": 1}], "would_refuse": [{"why": HOSTILE, "count": 1}]});
     let released = json!({"id": 1, "hook": HOSTILE, "generation": HOSTILE, "event": "completed", "outcome": "waiting",
-        "route": HOSTILE, "override": HOSTILE, "violation": HOSTILE, "size": 1});
+        "route": HOSTILE, "override": HOSTILE, "detail": HOSTILE, "size": 1});
     let next = json!([{"why": HOSTILE, "command": HOSTILE}]);
     let story = json!({"now": HOSTILE, "more": 1, "next": [], "stories": [{
         "hook": HOSTILE, "generation": HOSTILE, "job": HOSTILE, "state": HOSTILE, "more_entries": 1, "next": next,

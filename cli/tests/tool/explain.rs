@@ -276,7 +276,12 @@ fn names_what_is_wrong_with_its_input() {
     let with = |args: &[&'static str]| [&REQUEST[..], args].concat();
     fails(&folder, &[], 2, "nothing to explain");
     fails(&folder, &["no-such-reason"], 2, "no-such-reason");
-    fails(&folder, &["--config", "nowhere.yaml"], 1, "cannot read nowhere.yaml");
+    fails(
+        &folder,
+        &["--config", "nowhere.yaml"],
+        1,
+        "cannot use nowhere.yaml: it cannot be read: No such file",
+    );
     fails(&folder, &["--config", "event.json"], 1, "no configuration of the gate");
     fails(&folder, &["--config", "envoy.yaml"], 2, "one of veo3, veo3-token");
     fails(&folder, &["--config", "envoy.yaml", "--hook", "other"], 2, "veo3, veo3-token");

@@ -232,6 +232,7 @@ struct ForwardedDelivery {
     verdict: Verdict,
     event: Option<&'static str>,
     reason: Option<&'static str>,
+    detail: Option<&'static str>,
     generation: Option<String>,
     job: Option<&'static str>,
     token: Option<&'static str>,
@@ -261,6 +262,7 @@ impl ForwardedDelivery {
             verdict: Verdict::Accepted,
             event: Some("completed"),
             reason: None,
+            detail: None,
             generation: Some(generation(number)),
             job: None,
             token: None,
@@ -287,6 +289,7 @@ impl ForwardedDelivery {
         let optional = [
             (event, self.event.map(str::to_owned)),
             (header::REASON, self.reason.map(str::to_owned)),
+            (header::DETAIL, self.detail.map(str::to_owned)),
             (header::GENERATION_ID, self.generation.clone()),
             (header::JOB, self.job.map(str::to_owned)),
             (header::TOKEN_ID, self.token.map(str::to_owned)),

@@ -110,20 +110,18 @@ fn names_the_difference_of_a_conflict() {
         completed("b"),
         "video_url: differs from the stored completion, expected the same URL",
     );
-    row(completed("a"), failed("X"), "blobgate-event: is failed after completed, expected completed");
-    row(completed("a"), timeout(), "blobgate-event: is timeout after completed, expected completed");
+    row(completed("a"), failed("X"), "event: is failed after completed, expected completed");
+    row(completed("a"), timeout(), "event: is timeout after completed, expected completed");
     row(failed("X"), failed("Y"), "error: code differs from the stored failure, expected the same code");
-    row(failed("X"), timeout(), "blobgate-event: is timeout after failed, expected failed or completed");
-    row(timeout(), failed("X"), "blobgate-event: is failed after timeout, expected timeout or completed");
+    row(failed("X"), timeout(), "event: is timeout after failed, expected failed or completed");
+    row(timeout(), failed("X"), "event: is failed after timeout, expected timeout or completed");
     let unauthenticated = completed("a").unauthenticated();
-    let missing = "blobgate-proofs: is missing, expected a proof, as the stored failure has one";
+    let missing = "trust: no proof is there, expected a proof, as the stored failure has one";
     row(failed("X"), unauthenticated.clone(), missing);
     row(timeout(), unauthenticated, missing);
-    let other =
-        "blobgate-generation-id: differs from the generation of the token, expected one generation a token";
+    let other = "generation_id: differs from the generation of the token, expected one generation a token";
     row(completed("a").with_token("t"), completed("a").of(TWO).with_token("t"), other);
-    let other =
-        "blobgate-token-id: differs from the token of the generation, expected one token a generation";
+    let other = "token: differs from the token of the generation, expected one token a generation";
     row(completed("a").with_token("t"), completed("a").with_token("u"), other);
 }
 
@@ -133,7 +131,7 @@ fn names_the_announced_job_as_expected() {
     let expecting = GenerationState { expected: Some("j".to_owned()), ..GenerationState::default() };
     let mut state = BatchState { generations: BTreeMap::from([(key, expecting)]), ..BatchState::default() };
     let of = |token: &str, job: &str| completed("a").with_token(token).of_job(job);
-    let other = "blobgate-job: differs from the announced job, expected the announced job";
+    let other = "job: differs from the announced job, expected the announced job";
     detail(&mut state, &of("t", "j"), &of("u", "k"), other);
 }
 

@@ -53,6 +53,12 @@ fn row(hook: &str, waived: &[&str], entry: QuarantinedEntry, expected: Result<()
 }
 
 const GOOD: &str = "https://cdn.runblob.io/a.mp4";
+/// Today's detail of a violation follows its reason.
+const DENIED: &str =
+    "result-url-denied: video_url: host is none of 2 allowed hosts, expected a host of result_url";
+const CUT: &str = "json-invalid: body: ends inside a JSON value, expected one JSON value in UTF-8";
+const STRICT: &str =
+    "schema-invalid: error: is not as documented, expected the documented form, because the schema is strict";
 const ELSEWHERE: &str = "https://cdn.example.com/a.mp4";
 
 /// The arrival of an entry that passes without a confirmation.
@@ -66,13 +72,18 @@ fn passes(judge: &Judge, entry: QuarantinedEntry) -> Arrival {
 
 #[test]
 fn judges_the_body_by_todays_rules() {
-    row(TOKEN, &[], quarantined("result-url-denied", &body(ELSEWHERE)), Err("result-url-denied"));
+    row(TOKEN, &[], quarantined("result-url-denied", &body(ELSEWHERE)), Err(DENIED));
     let wider = r#""trust":{"any_of":["token"]},"result_url":["*.example.com"]"#;
     row(wider, &[], quarantined("result-url-denied", &body(ELSEWHERE)), Ok(()));
-    row(TOKEN, &[], quarantined("json-invalid", "{"), Err("json-invalid"));
-    row(TOKEN, &[], quarantined("body-missing", ""), Err("body-missing"));
+    row(TOKEN, &[], quarantined("json-invalid", "{"), Err(CUT));
+    row(
+        TOKEN,
+        &[],
+        quarantined("body-missing", ""),
+        Err("body-missing: body: is empty, expected a JSON object"),
+    );
     let strict = format!(r#"{TOKEN},"schema":"strict""#);
-    row(&strict, &[], quarantined("schema-invalid", &body(GOOD)), Err("schema-invalid"));
+    row(&strict, &[], quarantined("schema-invalid", &body(GOOD)), Err(STRICT));
     row(TOKEN, &[], quarantined("schema-invalid", &body(GOOD)), Ok(()));
 }
 
@@ -82,7 +93,7 @@ fn keeps_violations_of_the_head_unless_waived() {
         row(TOKEN, &[], quarantined(reason, &body(GOOD)), Err(reason));
         row(TOKEN, &[reason], quarantined(reason, &body(GOOD)), Ok(()));
         // A waived reason of the head does not excuse the body.
-        row(TOKEN, &[reason], quarantined(reason, &body(ELSEWHERE)), Err("result-url-denied"));
+        row(TOKEN, &[reason], quarantined(reason, &body(ELSEWHERE)), Err(DENIED));
     }
     for reason in ["token-expired", "token-audience"] {
         row(TOKEN, &[], expired(reason, &body(GOOD)), Err(reason));
@@ -145,7 +156,7 @@ fn needs_a_confirmation_unless_the_entry_has_one() {
         assert_eq!(headers.get(name).map(HeaderValue::as_bytes), value.map(str::as_bytes), "{name}");
     }
     // Without a confirmation where the entry stays in any case.
-    row(both, &[], quarantined("json-invalid", "{"), Err("json-invalid"));
+    row(both, &[], quarantined("json-invalid", "{"), Err(CUT));
     let mut confirmed = quarantined("result-url-denied", &body(GOOD));
     confirmed.headers.extend_from_slice(b"blobgate-proofs: token,confirmed\r\n");
     confirmed.headers = b"blobgate-proofs: token,confirmed\r\n".to_vec();

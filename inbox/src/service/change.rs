@@ -6,7 +6,6 @@ use super::filter::EntryFilter;
 use super::names::EntryState;
 use super::{named, written};
 use crate::store::{Change, ChangeRefusal, EntrySelection, Restriction};
-use crate::violation;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -144,9 +143,9 @@ impl Operations {
         Ok(ChangePreview { would_change, would_refuse, until })
     }
 
-    /// Adds the violation of entries that are not events.
+    /// Adds the detail of entries that are not events.
     async fn explain(&self, refused: BTreeMap<i64, ChangeRefusal>) -> Result<Vec<EntryRefusal>, Error> {
-        /// Each of them needs its body from the store.
+        /// Each of them is a read of the store.
         const MAX_EXPLAINED: usize = 20;
         let mut explained = 0_usize;
         let mut all = Vec::with_capacity(refused.len());
@@ -156,12 +155,9 @@ impl Operations {
                 && explained < MAX_EXPLAINED
             {
                 explained = explained.saturating_add(1);
-                let entry = self.shared.store.quarantined(id).await?;
-                let violation = entry.and_then(|entry| {
-                    violation::describe(entry.reason?.as_str(), &entry.headers, &entry.body)
-                });
-                if let Some(violation) = violation {
-                    why = format!("{violation}; {why}");
+                let shown = self.shared.store.show(id).await?;
+                if let Some(detail) = shown.and_then(|(entry, _)| entry.detail) {
+                    why = format!("{detail}; {why}");
                 }
             }
             all.push(EntryRefusal { id, why });

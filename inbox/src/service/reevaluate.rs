@@ -8,8 +8,7 @@ use crate::arrival::Arrival;
 use crate::reconcile::{ReleaseError, Releaser, check_released};
 use crate::reevaluate::{self, Judge, ReevaluatedEntry, RuleFailure};
 use crate::store::{Restriction, StoreError, StoreHandle};
-use crate::violation;
-use blobgate::Reason;
+use blobgate::{Reason, Violation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -68,8 +67,6 @@ enum StayReason {
     NotQuarantined,
     #[error(transparent)]
     Rule(#[from] RuleFailure),
-    #[error("{}: {violation}", reason.code())]
-    Violates { reason: Reason, violation: String },
     #[error(
         "{}: the store does not have the part of the request that broke this rule. `--waive {}` overrides it",
         .0.code(), .0.code()
@@ -129,11 +126,8 @@ impl Operations {
         let Some(entry) = self.shared.store.quarantined(id).await? else {
             return Ok(Err(StayReason::NotQuarantined));
         };
-        let (headers, body, client) = (entry.headers.clone(), entry.body.clone(), entry.client.clone());
-        let judged = judge.judge(entry).map_err(|why| match (why, client) {
-            (RuleFailure::Reason(Reason::SourceDenied), Some(client)) => StayReason::SourceDenied(client),
-            (why, _) => with_violation(why, &headers, &body),
-        });
+        let client = entry.client.clone();
+        let judged = judge.judge(entry).map_err(|why| with_remedy(why, client));
         Ok(match judged {
             Ok(ReevaluatedEntry::NeedsConfirmation(_)) if self.per_minute.is_none() => {
                 Err(StayReason::NoProvider)
@@ -173,20 +167,14 @@ impl ReevaluateRequest {
     }
 }
 
-/// Adds the violation to a body that is not an event by any configuration, and the remedy to a violation that no configuration
-/// ends.
-fn with_violation(why: RuleFailure, headers: &[u8], body: &[u8]) -> StayReason {
-    if let RuleFailure::Reason(reason) = why
-        && reevaluate::waivable().any(|waivable| waivable == reason)
-    {
-        return StayReason::OfHead(reason);
+/// Adds the remedy to a violation that no configuration ends.
+fn with_remedy(why: RuleFailure, client: Option<String>) -> StayReason {
+    let RuleFailure::Violation(Violation { reason, .. }) = why else { return why.into() };
+    match client {
+        Some(client) if reason == Reason::SourceDenied => StayReason::SourceDenied(client),
+        _ if reevaluate::waivable().any(|waivable| waivable == reason) => StayReason::OfHead(reason),
+        _ => why.into(),
     }
-    if let RuleFailure::Reason(reason @ (Reason::SchemaInvalid | Reason::GenerationIdInvalid)) = why
-        && let Some(violation) = violation::describe(reason.code(), headers, body)
-    {
-        return StayReason::Violates { reason, violation };
-    }
-    why.into()
 }
 
 async fn preview_release(

@@ -9,7 +9,6 @@ use crate::entry::QuarantineReason;
 use crate::reconcile::{ReleaseError, check_released};
 use crate::release::{self, ReleaseAsError};
 use crate::store::{ArrivalOutcome, StoredPayload};
-use crate::violation;
 use blobgate::event::GenerationId;
 use serde::{Deserialize, Serialize};
 
@@ -46,8 +45,8 @@ pub struct ReleaseAsAnswer {
     pub route: Option<String>,
     /// Why it was in quarantine: the value of `blobgate-override`.
     pub r#override: Option<String>,
-    /// The violation in its body.
-    pub violation: Option<String>,
+    /// The violated field and the expectation, without a value.
+    pub detail: Option<String>,
     /// Its size in bytes.
     pub size: i64,
 }
@@ -86,10 +85,6 @@ impl Operations {
         let (entry, payload) = self.shared.store.show(id).await?.ok_or(Error::NoEntry(id))?;
         let shown = EntrySummary::try_from(entry.clone())?;
         let payload = check(&shown, payload)?;
-        let violation = shown
-            .reason
-            .as_deref()
-            .and_then(|code| violation::describe(code, &payload.headers, &payload.body));
         let arrival = release::arrival(&entry, payload, request.r#as.0, named)?;
         let generation = arrival.generation.clone().unwrap_or_default();
         let outcome = match self.decide(id, arrival, request.dry_run).await? {
@@ -125,7 +120,7 @@ impl Operations {
             outcome,
             route,
             r#override: shown.reason,
-            violation,
+            detail: shown.detail.clone(),
             size: shown.size,
         })
     }

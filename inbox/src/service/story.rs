@@ -51,7 +51,7 @@ pub struct StoryAnswer {
     /// The answer of the status API, if the request called it.
     pub status_api: Option<StatusNow>,
     /// The next steps without a story.
-    pub next: Vec<NextStep>,
+    pub next: Vec<StoryStep>,
 }
 
 /// The story of a generation, or of an entry without one.
@@ -70,7 +70,7 @@ pub struct GenerationStory {
     /// The number of further entries.
     pub more_entries: i64,
     /// The next steps.
-    pub next: Vec<NextStep>,
+    pub next: Vec<StoryStep>,
 }
 
 /// One event of a story.
@@ -165,7 +165,7 @@ impl StoryEvent {
 
 /// A step of a person, or the reason to wait.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NextStep {
+pub struct StoryStep {
     /// The reason, or all there is to do.
     pub why: String,
     /// The command, without the options of the admin listener.

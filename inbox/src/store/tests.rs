@@ -334,6 +334,24 @@ in_both! {
         test.store(&[failed("X"), completed("a")]).await;
         assert_eq!(test.claim(FAILED).await.len(), 0);
         assert_eq!(test.claim_one(COMPLETED).await.supersedes, Some(Superseded::Failed));
+        // Without the end, retention would keep its body forever.
+        let rows = test.driver().list(&Filter::default(), None, 10).await.unwrap();
+        let [completed, failed] = rows.as_slice() else { panic!("{rows:?}") };
+        assert_eq!((failed.state, failed.superseded_by), (EntryState::Superseded, Some(completed.id)));
+        assert!(failed.ended_at.is_some() && completed.superseded_by.is_none());
+    }
+
+    async fn a_person_takes_calls_of_the_same_budget(test: &mut DriverStore) {
+        let budget = CallBudget { per_minute: 2, retry_after: 1 };
+        let announced = Announcement {
+            hook: "veo3".to_owned(),
+            generation: "5f1c8c1e-7c0c-4b0a-9a5e-0d5c8a9b1c09".to_owned(),
+            job: "order-17".to_owned(),
+        };
+        test.driver().expect(&announced, 0).await.unwrap();
+        assert!(test.driver().take_call(budget).await.unwrap());
+        assert!(matches!(test.driver().next_call(budget).await.unwrap(), NextCall::Call(_)));
+        assert!(!test.driver().take_call(budget).await.unwrap());
     }
 
     async fn a_completion_waits_for_a_failure_in_flight(test: &mut DriverStore) {

@@ -122,9 +122,11 @@ fn logs_a_quarantined_delivery() {
         let tail = "blobgate verdict=quarantined reason=json-invalid hook=veo3-token source=127.0.0.1 id=- \
                     environment=development";
         let line = log_line(&gate.envoy, "verdict=quarantined reason=json-invalid");
-        assert!(line.ends_with(tail), "{line}");
+        let (_, rest) = line.split_once(tail).unwrap_or_else(|| panic!("{line}"));
+        let detail = "body: ends inside a JSON value, expected one JSON value in UTF-8";
+        assert!(rest.ends_with(&format!(" detail=\"{detail}\"")), "{line}");
         let line = crate::access_line(&gate.envoy, |line| line["verdict"] == "quarantined");
         assert_eq!((&line["marked_reason"], &line["reason"]), (&json!("json-invalid"), &json!(null)));
-        assert_eq!(line["upstream"], "quarantine_service");
+        assert_eq!((&line["detail"], &line["upstream"]), (&json!(detail), &json!("quarantine_service")));
     });
 }

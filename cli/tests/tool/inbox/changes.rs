@@ -216,6 +216,7 @@ async fn refuses_to_release_an_entry_without_an_event(place: TestStore) {
     let no_event = ForwardedDelivery {
         event: None,
         reason: Some("schema-invalid"),
+        detail: Some("video_url: is missing, expected an https URL"),
         ..ForwardedDelivery::quarantined(1)
     };
     let no_event = inbox.stored(&no_event).await.to_string();

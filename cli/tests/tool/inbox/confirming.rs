@@ -92,7 +92,8 @@ async fn confirms_reevaluated_entries(place: TestStore) {
 
     let output = inbox.command(&[&judge[..], &["--yes", "--json"]].concat());
     let done: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let why = json!([{"id": denied, "why": "result-url-denied"}]);
+    let detail = "video_url: host is none of 1 allowed hosts, expected a host of result_url";
+    let why = json!([{"id": denied, "why": format!("result-url-denied: {detail}")}]);
     assert_eq!(done, json!({"changed": [], "to_confirm": [released, left], "refused": why}));
     assert_eq!(output.status.code(), Some(1), "one stays");
     let request = inbox.service.wait_for(1).await.remove(0);

@@ -56,6 +56,10 @@ pub(super) fn with_trust(trust: &str, hosts: &str) -> NamedTempFile {
     file
 }
 
+/// Today's violation of an entry with another result host.
+const DENIED: &str =
+    "result-url-denied: video_url: host is none of 1 allowed hosts, expected a host of result_url";
+
 /// A completion with a video on this host, quarantined for this reason.
 pub(super) fn quarantined(number: usize, host: &str, reason: &'static str) -> ForwardedDelivery {
     let body = json!({
@@ -97,7 +101,7 @@ async fn releases_entries_after_a_rule_change(place: TestStore) {
     assert_eq!(inbox.lines(&judge(today, &["--dry-run"])), ["0 entries would pass"]);
     let message = inbox.refused(&judge(today, &["--yes"]), 1);
     assert!(
-        message.starts_with("4 entries still quarantined: result-url-denied (1, 2, 3, 4)\n"),
+        message.starts_with(&format!("4 entries still quarantined: {DENIED} (1, 2, 3, 4)\n")),
         "{message}"
     );
 
@@ -220,7 +224,7 @@ async fn previews_in_json(place: TestStore) {
     let judge =
         ["reevaluate", "--config", config.path().to_str().unwrap(), "--state", "quarantined", "--json"];
     let would: Value = serde_json::from_str(&inbox.lines(&[&judge[..], &["--dry-run"]].concat())[0]).unwrap();
-    let why = json!([{"id": stays, "why": "result-url-denied"}]);
+    let why = json!([{"id": stays, "why": DENIED}]);
     assert_eq!(would, json!({"would_pass": [passes], "would_ask": [], "would_stay": why}));
     let done = inbox.command(&[&judge[..], &["--yes"]].concat());
     let done: Value = serde_json::from_slice(&done.stdout).unwrap();

@@ -4,7 +4,7 @@ use super::facts::{StoryEntry, StoryFacts};
 use super::read::{FoundPlaces, StoryPlace};
 use super::words::{call_answer, quoted};
 use super::{
-    ComparedEntry, ComparedVerdict, GenerationStory, NextStep, StatusNow, StoryAnswer, StoryRequest, next,
+    ComparedEntry, ComparedVerdict, GenerationStory, StatusNow, StoryAnswer, StoryRequest, StoryStep, next,
 };
 use crate::entry::{EntryState, Lane};
 use crate::reconcile::{StatusReply, read_event};
@@ -132,7 +132,7 @@ impl StoryAnswer {
             } else {
                 format!("blobgate inbox expect --hook {hook} --generation {generation} --job JOB")
             };
-            steps.push(NextStep { why: format!("{why}. Have it fetched"), command: Some(command) });
+            steps.push(StoryStep { why: format!("{why}. Have it fetched"), command: Some(command) });
         }
         if let Some(status) = &mut self.status_api {
             status.compared = compared
@@ -149,7 +149,7 @@ impl StoryAnswer {
     }
 }
 
-fn step(entry: &StoryEntry, verdict: ComparedVerdict) -> Option<NextStep> {
+fn step(entry: &StoryEntry, verdict: ComparedVerdict) -> Option<StoryStep> {
     let id = entry.row.id;
     let is_quarantined = entry.row.state == EntryState::Quarantined;
     let (why, command) = match (verdict, is_quarantined) {
@@ -168,5 +168,5 @@ fn step(entry: &StoryEntry, verdict: ComparedVerdict) -> Option<NextStep> {
             return None;
         }
     };
-    Some(NextStep { why, command: Some(command) })
+    Some(StoryStep { why, command: Some(command) })
 }

@@ -2,7 +2,7 @@
 
 use super::facts::{RouteTrouble, StoryEntry, StoryFacts, covers};
 use super::words::{pause_subject, quoted, span};
-use super::{NextStep, StoryRequest};
+use super::{StoryRequest, StoryStep};
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason};
 use crate::service::time;
 use crate::store::Expectation;
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 const MAX_STEPS: usize = 12;
 
 /// The next steps of a story, the most urgent first.
-pub(super) fn steps(facts: &StoryFacts) -> Vec<NextStep> {
+pub(super) fn steps(facts: &StoryFacts) -> Vec<StoryStep> {
     let mut steps = Vec::new();
     for entry in facts.entries.iter().filter(|entry| entry.row.state == EntryState::Quarantined) {
         quarantined(facts, entry, &mut steps);
@@ -56,7 +56,7 @@ pub(super) fn steps(facts: &StoryFacts) -> Vec<NextStep> {
 }
 
 /// The steps where no entry and no expectation matches.
-pub(super) fn nothing_found(request: &StoryRequest, reconciles: bool) -> Vec<NextStep> {
+pub(super) fn nothing_found(request: &StoryRequest, reconciles: bool) -> Vec<StoryStep> {
     let hook = request.hook.as_deref().map_or_else(|| "HOOK".to_owned(), quoted);
     if let Some(generation) = request.generation.as_deref().map(str::to_ascii_lowercase) {
         let generation = quoted(&generation);
@@ -96,7 +96,7 @@ pub(super) fn nothing_found(request: &StoryRequest, reconciles: bool) -> Vec<Nex
     )]
 }
 
-fn quarantined(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<NextStep>) {
+fn quarantined(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<StoryStep>) {
     let row = &entry.row;
     let id = row.id;
     let code = row.reason.clone().unwrap_or_else(|| QuarantineReason::Other(String::new()));
@@ -150,7 +150,7 @@ fn quarantined(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<NextStep>
     steps.push(run("otherwise", format!("blobgate inbox drop {id}")));
 }
 
-fn waiting(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<NextStep>) {
+fn waiting(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<StoryStep>) {
     let row = &entry.row;
     let id = row.id;
     if let Some(pause) = facts.pauses().find(|pause| covers(pause, row)) {
@@ -186,7 +186,7 @@ fn waiting(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<NextStep>) {
 }
 
 /// The steps of an expectation without an accepted event.
-fn expected(facts: &StoryFacts, expectation: &Expectation, steps: &mut Vec<NextStep>) {
+fn expected(facts: &StoryFacts, expectation: &Expectation, steps: &mut Vec<StoryStep>) {
     let generation = &expectation.generation;
     if let Some(entry) = facts.delivered() {
         // A release as the claimed event is no decision on an arrival, so it meets no expectation.
@@ -234,7 +234,7 @@ fn expected(facts: &StoryFacts, expectation: &Expectation, steps: &mut Vec<NextS
     }
 }
 
-fn done(facts: &StoryFacts) -> NextStep {
+fn done(facts: &StoryFacts) -> StoryStep {
     let Some(entry) = facts.delivered() else {
         return say("nothing: another event has replaced each entry, or retention has deleted them");
     };
@@ -247,12 +247,12 @@ fn done(facts: &StoryFacts) -> NextStep {
     ))
 }
 
-fn run(why: impl Into<String>, command: impl Into<String>) -> NextStep {
-    NextStep { why: why.into(), command: Some(command.into()) }
+fn run(why: impl Into<String>, command: impl Into<String>) -> StoryStep {
+    StoryStep { why: why.into(), command: Some(command.into()) }
 }
 
-fn say(why: impl Into<String>) -> NextStep {
-    NextStep { why: why.into(), command: None }
+fn say(why: impl Into<String>) -> StoryStep {
+    StoryStep { why: why.into(), command: None }
 }
 
 /// Whether the service has the event, or is going to.

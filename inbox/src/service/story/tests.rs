@@ -2,7 +2,7 @@
 
 use super::facts::{RouteTrouble, StoryEntry, StoryFacts};
 use super::words::{call_answer, quoted, span};
-use super::{GenerationStory, NextStep, StoryEvent, StoryRequest, next};
+use super::{GenerationStory, StoryEvent, StoryRequest, StoryStep, next};
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason, Superseded};
 use crate::request_ids::RequestIds;
 use crate::service::error::BadRequest;
@@ -342,7 +342,7 @@ fn each_quarantined_entry_has_its_commands() {
 #[test]
 fn names_the_steps_of_nothing() {
     let of = |request: &StoryRequest, reconciles| {
-        let steps: Vec<NextStep> = next::nothing_found(request, reconciles);
+        let steps: Vec<StoryStep> = next::nothing_found(request, reconciles);
         steps.into_iter().filter_map(|step| step.command).collect::<Vec<_>>()
     };
     let generation = StoryRequest { generation: Some(ID.to_uppercase()), ..StoryRequest::default() };

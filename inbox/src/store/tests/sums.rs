@@ -160,7 +160,9 @@ async fn by_hand(test: &mut DriverStore, dice: &mut Dice) {
         }
         1 => test.sql("UPDATE entry SET route = 'other/completed', size = size + 1 WHERE id % 5 = 0").await,
         2 => test.sql("UPDATE entry SET reason = 'r' || id WHERE lane = 'quarantine' AND id % 7 = 0").await,
-        _ => test.sql("DELETE FROM entry WHERE id % 11 = 0").await,
+        _ => {
+            test.sql("DELETE FROM entry WHERE id % 11 = 0; DELETE FROM attempt WHERE entry_id % 11 = 0").await
+        }
     }
 }
 
