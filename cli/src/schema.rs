@@ -4,7 +4,7 @@ use crate::output;
 use anyhow::Result;
 use blobgate::config;
 use clap::ValueEnum;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::process::ExitCode;
 
 /// Print the JSON Schema of the gate's configuration, for an editor
@@ -46,23 +46,27 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// The schema of a file with the configuration anywhere in it, as the `value` of a filter's `configuration`. It allows
 /// everything else: Envoy has schemas of its own.
-fn anywhere(mut configuration: Value) -> Value {
+fn anywhere(configuration: Value) -> Value {
+    let Value::Object(mut configuration) = configuration else { return configuration };
     let part = json!({ "$ref": "#/$defs/part" });
     let with = |value: Value| {
         let filter = json!({"type": "object", "required": ["value"], "properties": {"value": value}});
         json!({"required": ["configuration"], "properties": {"configuration": filter}})
     };
     let gate = json!({"type": "object", "anyOf": [{"required": ["hooks"]}, {"required": ["environment"]}]});
-    let mut defs =
-        configuration.as_object_mut().and_then(|fields| fields.remove("$defs")).unwrap_or_default();
-    let dialect = configuration.as_object_mut().and_then(|fields| fields.remove("$schema"));
-    defs["configuration"] = configuration;
-    defs["part"] = json!({
+    let part_schema = json!({
         "items": part,
         "additionalProperties": part,
         "if": with(gate),
         "then": with(json!({ "$ref": "#/$defs/configuration" })),
     });
+    let dialect = configuration.remove("$schema");
+    let mut defs = match configuration.remove("$defs") {
+        Some(Value::Object(defs)) => defs,
+        _ => Map::new(),
+    };
+    defs.insert("configuration".to_owned(), configuration.into());
+    defs.insert("part".to_owned(), part_schema);
     json!({
         "$schema": dialect,
         "title": "A file with the configuration of Blobgate's gate",

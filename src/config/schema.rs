@@ -9,10 +9,16 @@ pub fn schema() -> Value {
     let mut sections: Map<String, Value> =
         super::sections().iter().map(|section| (section.name().to_owned(), object(section))).collect();
     let mut whole = sections.remove("configuration").unwrap_or_default();
-    whole["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
-    whole["title"] = "The configuration of Blobgate's gate".into();
-    whole["$defs"] = sections.into();
+    put(&mut whole, "$schema", "https://json-schema.org/draft/2020-12/schema");
+    put(&mut whole, "title", "The configuration of Blobgate's gate");
+    put(&mut whole, "$defs", sections);
     whole
+}
+
+fn put(schema: &mut Value, keyword: &str, value: impl Into<Value>) {
+    if let Some(keywords) = schema.as_object_mut() {
+        keywords.insert(keyword.to_owned(), value.into());
+    }
 }
 
 fn object(section: &Section) -> Value {
@@ -41,14 +47,11 @@ fn object(section: &Section) -> Value {
 fn property(key: &SectionKey) -> Value {
     let mut schema = key.value.schema.clone();
     let value = plain(&key.value.written);
-    schema["description"] = match &key.default {
-        Some(default) => format!("{} Value: {value}. Default: {}.", plain(&key.docs), plain(default)),
-        None => format!("{} Value: {value}. Required.", plain(&key.docs)),
-    }
-    .into();
-    let written = key.default.as_deref().and_then(|text| text.strip_prefix('`')?.strip_suffix('`'));
-    if let Some(default) = written {
-        schema["default"] = default.parse::<u64>().map_or_else(|_| default.into(), Value::from);
+    let default = key.default.as_deref();
+    let end = default.map_or("Required.".to_owned(), |default| format!("Default: {}.", plain(default)));
+    put(&mut schema, "description", format!("{} Value: {value}. {end}", plain(&key.docs)));
+    if let Some(default) = default.and_then(|text| text.strip_prefix('`')?.strip_suffix('`')) {
+        put(&mut schema, "default", default.parse::<u64>().map_or_else(|_| default.into(), Value::from));
     }
     schema
 }

@@ -68,14 +68,15 @@ impl ValueForm {
     }
 
     /// Without the texts that a pattern matches.
-    pub(crate) fn without(mut self, pattern: &str) -> Self {
-        self.schema["not"] = json!({ "pattern": pattern });
-        self
+    pub(crate) fn without(self, pattern: &str) -> Self {
+        self.with("not", json!({ "pattern": pattern }))
     }
 
     /// With a further keyword of JSON Schema.
     pub(crate) fn with(mut self, keyword: &str, value: Value) -> Self {
-        self.schema[keyword] = value;
+        if let Some(keywords) = self.schema.as_object_mut() {
+            keywords.insert(keyword.to_owned(), value);
+        }
         self
     }
 

@@ -29,12 +29,13 @@ pub(super) enum VerificationKey {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Algorithm {
+enum TokenAlgorithm {
     EdDsa,
     Hs256,
 }
 
-const ALGORITHMS: &[(&str, Algorithm)] = &[("EdDSA", Algorithm::EdDsa), ("HS256", Algorithm::Hs256)];
+const ALGORITHMS: &[(&str, TokenAlgorithm)] =
+    &[("EdDSA", TokenAlgorithm::EdDsa), ("HS256", TokenAlgorithm::Hs256)];
 
 /// Synchronized clocks differ by less.
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
@@ -123,7 +124,7 @@ impl VerificationKey {
         let fields = node.fields(KEY_KEYS, EXPECTED)?;
         let alg = fields.required("alg", "EdDSA or HS256")?;
         match alg.one_of(ALGORITHMS)? {
-            Algorithm::EdDsa => {
+            TokenAlgorithm::EdDsa => {
                 fields.none_of(&["env"], "for HS256, and alg is EdDSA; write public instead")?;
                 let public =
                     fields.required("public", "the 32 bytes of a public key in unpadded base64url")?;
@@ -131,7 +132,7 @@ impl VerificationKey {
                 keyring.add(&public, key.as_bytes())?;
                 Ok(VerificationKey::EdDsa(Box::new(key)))
             }
-            Algorithm::Hs256 => {
+            TokenAlgorithm::Hs256 => {
                 fields.none_of(&["public"], "for EdDSA, and alg is HS256; write env instead")?;
                 let name = fields.required("env", "the name of an environment variable")?;
                 keyring.read_secret(&name, MIN_HS256_KEY).map(VerificationKey::Hs256)
