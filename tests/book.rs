@@ -1,7 +1,7 @@
 //! The book and the core: the pages of the reference that the core renders (a stale page fails; `make reference` writes it),
 //! and the blocks of pages that are configurations of the gate.
 
-#![allow(missing_docs, unreachable_pub, dead_code, clippy::panic)]
+#![allow(missing_docs, unreachable_pub, clippy::panic, clippy::unwrap_used)]
 
 #[path = "config/agreement.rs"]
 mod agreement;
