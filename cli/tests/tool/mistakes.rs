@@ -3,7 +3,7 @@
 use crate::running::{blobgate, text};
 use blobgate_testkit::envoy::{SIGNING_KEY, TOKEN_KEY};
 use blobgate_testkit::{Bootstrap, module, repository, versions};
-use blobgate_testkit_book::block;
+use blobgate_testkit_book::{block, blocks};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -385,20 +385,7 @@ fn finds_no_error_in_variants() {
     }
 }
 
-/// Each block of a page that is a whole configuration of the gate.
+/// Each block of a page that is a whole configuration. Blocks that show mistakes have other marks.
 fn yaml_of_pages() -> Vec<String> {
-    let pages =
-        Command::new("git").args(["ls-files", "*.md"]).current_dir(repository(".")).output().unwrap().stdout;
-    let mut found = Vec::new();
-    for page in text(&pages).lines() {
-        let page = std::fs::read_to_string(repository(page)).unwrap();
-        let blocks = page.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
-        found.extend(
-            blocks
-                .filter(|block| block.starts_with("version:") && block.contains("\nhooks:"))
-                .map(str::to_owned),
-        );
-    }
-    assert!(!found.is_empty(), "no page has a configuration");
-    found
+    blocks("config/").into_iter().map(|block| block.text).collect()
 }
