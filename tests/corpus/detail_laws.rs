@@ -1,8 +1,10 @@
 //! Laws of details and traces, on mutations of every case: a detail is one of the corpus's, and no report has a token.
 
+#![allow(clippy::string_slice, reason = "a panic fails the test")]
+
 use crate::corpus::{Case, Corpus, Listener};
 use crate::{config, corpus};
-use blobgate::contract::is_detail;
+use blobgate::contract::{header, is_detail};
 use blobgate::head::{Ending, Head, Hop};
 use blobgate::headers::Headers;
 use blobgate::policy::{Decision, admit, conclude, decide};
@@ -71,7 +73,7 @@ impl Mutant {
             "content-type",
             "x-forwarded-proto",
             "x-forwarded-for",
-            "blobgate-detail",
+            header::DETAIL,
         ];
         let marker = self.marker.clone();
         let case = &mut self.case;

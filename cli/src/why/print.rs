@@ -143,8 +143,8 @@ fn subject(request: &StoryRequest) -> String {
 /// The time between two moments, in up to two units: `+13m`, `+2h 5m`.
 fn distance(from: &str, to: &str) -> Option<String> {
     let read = |text| OffsetDateTime::parse(text, &Rfc3339).ok();
-    let millis = (read(to)? - read(from)?).whole_milliseconds();
-    let millis = u64::try_from(millis).ok()?;
+    let nanos = read(to)?.unix_timestamp_nanos().checked_sub(read(from)?.unix_timestamp_nanos())?;
+    let millis = u64::try_from(nanos.checked_div(1_000_000)?).ok()?;
     let span = match millis {
         0 => return None,
         1..10_000 => std::time::Duration::from_millis(millis),

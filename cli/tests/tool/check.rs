@@ -234,18 +234,18 @@ fn runs_the_examples_of_the_book() {
     let files = Files::new(&[("gate.yaml", &block("check-broken"))]);
     let end = files.check(&["gate.yaml"]);
     assert_eq!((text(&end.stdout), end.status.code()), (block("check-output"), Some(1)));
-    let run = |name: &str, envoy: &str| {
+    let run = |command_of_page: &str, envoy: &str| {
         let files = Files::new(&[("envoy.yaml", envoy)]);
         let mut command = std::process::Command::new("bash");
         let folder = Path::new(env!("CARGO_BIN_EXE_blobgate")).parent().unwrap().to_owned();
         let path = std::env::var_os("PATH").unwrap();
         let paths = std::iter::once(folder).chain(std::env::split_paths(&path));
-        command.args(["-euc", &block(name)]).env("PATH", std::env::join_paths(paths).unwrap());
+        command.args(["-euc", command_of_page]).env("PATH", std::env::join_paths(paths).unwrap());
         command.current_dir(files.0.path()).output().unwrap()
     };
     let broken = shipped().replace("version: 1\n", "version: 9\n");
-    assert_eq!(run("check-ci", &shipped()).status.code(), Some(0));
-    assert_eq!(run("check-ci", &broken).status.code(), Some(1));
+    assert_eq!(run(&block("check-ci"), &shipped()).status.code(), Some(0));
+    assert_eq!(run(&block("check-ci"), &broken).status.code(), Some(1));
 }
 
 #[test]

@@ -165,7 +165,7 @@ impl ExpectedFinding {
             None => edit,
         };
         let (level, rule) = self.level_and_rule();
-        (level, rule, text[..place].matches('\n').count() + 1)
+        (level, rule, text.split_at(place).0.matches('\n').count() + 1)
     }
 }
 

@@ -77,7 +77,7 @@ fn check_closed(served: &ServedHook<'_, '_>, reporter: &mut Reporter) {
             "write `direct_response: {status: 503}`, and let routes with blobgate-verdict before it lead to services",
         );
         match route.action {
-            RouteAction::Direct(status) if status == 503.0 => {}
+            RouteAction::Direct(503.0) => {}
             RouteAction::Direct(status) => {
                 let at = route
                     .at

@@ -60,7 +60,7 @@ pub(super) struct ConfirmView {
 }
 
 /// A configuration and its places: those of YAML, or that of the text which is JSON.
-struct Settings<'y> {
+struct GateSettings<'y> {
     value: Value,
     at: YamlCursor<'y>,
 }
@@ -76,7 +76,7 @@ impl<'y> GateView<'y> {
                 Some(text) => serde_json::from_str(text).ok()?,
                 None => at.node().to_json(),
             };
-            value.get("hooks").is_some().then_some(Settings { value, at })
+            value.get("hooks").is_some().then_some(GateSettings { value, at })
         });
         let Some(settings) = settings else {
             let none = |plugin| Self { plugin, hooks: Vec::new(), environment: None, confirm: None };
@@ -97,7 +97,7 @@ impl<'y> GateView<'y> {
     }
 }
 
-impl Settings<'_> {
+impl GateSettings<'_> {
     fn hook(&self, index: usize, hook: &Value) -> Option<HookView> {
         let text = |key: &str| hook.get(key).and_then(Value::as_str);
         let whole = text("path")?;

@@ -15,7 +15,7 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, served: &[ServedHook<'_, '_>]
         if let Some(at) = &served.manager.at
             && bootstrap.extent == Extent::Whole
         {
-            Addresses { at, hook: served.hook }.check(reporter);
+            SourceCheck { at, hook: served.hook }.check(reporter);
         }
         if served.hook.hop == HookHop::Any {
             let wrong = format!(
@@ -42,12 +42,12 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, served: &[ServedHook<'_, '_>]
 }
 
 /// The fields from which Envoy takes the client's address.
-struct Addresses<'s, 'y> {
+struct SourceCheck<'s, 'y> {
     at: &'s YamlCursor<'y>,
     hook: &'s HookView,
 }
 
-impl Addresses<'_, '_> {
+impl SourceCheck<'_, '_> {
     fn check(&self, reporter: &mut Reporter) {
         let hops = self.at.number_at(&["xff_num_trusted_hops"]).unwrap_or_default();
         let detects = !self.at.list_is_empty(&["original_ip_detection_extensions"]);

@@ -253,8 +253,8 @@ fn logs_the_client_of_a_quarantined_delivery() {
             .header(header::CLAIMED_EVENT, Kind::Completed.name())
             .header(header::REASON, "source-denied")
             .header(header::CLIENT, client)
-            .header(header::REQUEST_ID, &format!("r-{client}"))
-            .header(header::DETAIL, &detail(client))
+            .header(header::REQUEST_ID, format!("r-{client}"))
+            .header(header::DETAIL, detail(client))
     };
     let generations = [fresh_generation(), fresh_generation()];
     for (generation, client) in generations.iter().zip(["203.0.113.9", HOSTILE]) {

@@ -417,9 +417,9 @@ async fn refuses_wrong_subjects(place: TestStore) {
 }
 
 /// Runs each line of a block of the book against this inbox.
-fn run_block(name: &str, inbox: &RunningInbox) -> String {
+fn run_block(commands: &str, inbox: &RunningInbox) -> String {
     let mut printed = String::new();
-    for line in block(name).lines() {
+    for line in commands.lines() {
         let command = line.split(" # ").next().unwrap_or_default().trim_end();
         let words = command.strip_prefix("blobgate why ").unwrap_or_else(|| panic!("{line}"));
         let output = inbox.why(&words.split(' ').collect::<Vec<_>>());
@@ -442,15 +442,15 @@ async fn runs_the_blocks_of_the_book() {
     let entry = inbox.stored_with_request_id(&delivery, "5f1c-order-17").await;
     assert_eq!(entry, 17, "the entry of the page");
     inbox.wait_for(entry, "delivered").await;
-    let printed = run_block("why", &inbox);
+    let printed = run_block(&block("why"), &inbox);
     assert_eq!(
         printed.matches(&format!("{id} of hook veo3, job order-17: delivered\n")).count(),
         4,
         "{printed}"
     );
-    let printed = run_block("why-ask", &inbox);
+    let printed = run_block(&block("why-ask"), &inbox);
     assert!(printed.contains("status API now\n  it has no such generation\n"), "{printed}");
-    let printed: Value = serde_json::from_str(&run_block("why-json", &inbox)).unwrap();
+    let printed: Value = serde_json::from_str(&run_block(&block("why-json"), &inbox)).unwrap();
     assert_eq!(kinds(&printed["stories"][0]), ["received", "delivered"]);
 }
 
