@@ -252,7 +252,10 @@ async fn delivers_body_and_gate_headers_unchanged() {
     let names = got.keys().map(HeaderName::as_str).filter(|name| !name.starts_with(header::PREFIX));
     let mut names: Vec<_> = names.collect();
     names.sort_unstable();
-    assert_eq!(names, ["content-length", "content-type", "host", header::IDEMPOTENCY_KEY]);
+    assert_eq!(
+        names,
+        ["content-length", "content-type", "host", header::IDEMPOTENCY_KEY, header::REQUEST_ID]
+    );
 }
 
 #[tokio::test]

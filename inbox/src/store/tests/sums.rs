@@ -180,7 +180,7 @@ in_both! {
         assert!(met.len() >= 15, "too few of 18 kinds of entries: {met:?}");
         test.reopen().await;
         test.check_sums("a restart").await;
-        test.sql("DELETE FROM entry").await;
+        test.sql("DELETE FROM entry; DELETE FROM attempt").await;
         test.check_sums("the end of all").await;
         assert_eq!(test.driver().usage().await.unwrap().total, 0);
     }
