@@ -103,7 +103,7 @@ pub struct EntrySummary {
     pub attempts: i64,
     /// The status of the last answer.
     pub status: Option<i64>,
-    /// The beginning of the last answer, or why there is no answer.
+    /// The first 200 bytes of the last answer, with a note in brackets if more is missing, or why there is no answer.
     pub answer: Option<String>,
     /// The end of the lease of its attempt.
     pub lease_until: Option<String>,
@@ -162,7 +162,8 @@ pub struct AttemptRecord {
     pub duration_ms: Option<i64>,
     /// The status of the answer.
     pub status: Option<i64>,
-    /// The beginning of the answer, or why there is no answer; nothing for an empty answer.
+    /// The first 200 bytes of the answer, with a note in brackets if more is missing, or why there is no answer; nothing for an
+    /// empty answer.
     pub answer: Option<String>,
 }
 
