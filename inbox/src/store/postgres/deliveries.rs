@@ -84,27 +84,31 @@ impl DeliveryStore for Postgres {
     }
 
     async fn finish(&self, finished: &[FinishedAttempt], give_up_after: i64) -> Result<Vec<i64>> {
-        /// A 2xx ends the event, even if another inbox has the lease.
+        /// A 2xx ends the event, even if another inbox has the lease. An entry whose running attempt succeeds was not superseded.
         const FINISH_DONE: &str = "
-            UPDATE entry e SET state = 'delivered', ended_at = inbox_now(), status = k.status, answer = k.answer, lease_until = NULL
+            UPDATE entry e SET state = 'delivered', ended_at = inbox_now(), status = k.status, answer = k.answer, lease_until = NULL,
+                superseded_by = CASE WHEN e.state = 'in_flight' AND e.retired THEN NULL ELSE e.superseded_by END
             FROM json_to_recordset($1::json) AS k (id bigint, done boolean, status bigint, answer text)
             WHERE e.id = k.id AND k.done AND e.state IN ('waiting', 'in_flight', 'dead', 'superseded')";
-        /// The same, for attempts that were not the first. Of each entry the first 3 and the last 17 attempts stay.
+        /// The same, for attempts that were not the first. Of each entry the first 3 attempts stay, and the last 17 up to its newest
+        /// lease: a success may come late, from an older one.
         const FINISH_DONE_AGAIN: &str = "
             WITH ended AS (
-                UPDATE entry e SET state = 'delivered', ended_at = inbox_now(), status = k.status, answer = k.answer, lease_until = NULL
+                UPDATE entry e SET state = 'delivered', ended_at = inbox_now(), status = k.status, answer = k.answer, lease_until = NULL,
+                    superseded_by = CASE WHEN e.state = 'in_flight' AND e.retired THEN NULL ELSE e.superseded_by END
                 FROM json_to_recordset($1::json)
                     AS k (id bigint, lease bigint, done boolean, is_first boolean, status bigint, answer text, duration bigint)
                 WHERE e.id = k.id AND k.done AND e.state IN ('waiting', 'in_flight', 'dead', 'superseded')
-                RETURNING e.id, e.size, k.lease, k.is_first, k.duration, k.status, k.answer
+                RETURNING e.id, e.size, e.lease AS newest, k.lease, k.is_first, k.duration, k.status, k.answer
             ), recorded AS (
                 INSERT INTO attempt (entry_id, number, at, duration, status, answer)
-                SELECT id, lease, inbox_now(), duration, status, answer FROM ended WHERE NOT is_first AND size > 0
+                SELECT id, lease, inbox_now(), duration, status, answer FROM ended
+                WHERE NOT is_first AND size > 0 AND (lease <= 3 OR lease > newest - 17)
                 ON CONFLICT (entry_id, number) DO UPDATE SET at = excluded.at, duration = excluded.duration, status = excluded.status,
                     answer = excluded.answer
             )
             DELETE FROM attempt a USING ended
-            WHERE a.entry_id = ended.id AND a.number > 3 AND a.number <= ended.lease - 17";
+            WHERE a.entry_id = ended.id AND a.number > 3 AND a.number <= ended.newest - 17";
         /// A failure counts only from the inbox with the lease. Returns the dead entries.
         const FINISH_FAILED: &str = "
             WITH failed AS (
@@ -121,7 +125,8 @@ impl DeliveryStore for Postgres {
             ), recorded AS (
                 INSERT INTO attempt (entry_id, number, at, duration, status, answer)
                 SELECT id, lease, inbox_now(), duration, status, answer FROM failed WHERE size > 0
-                ON CONFLICT (entry_id, number) DO NOTHING
+                ON CONFLICT (entry_id, number) DO UPDATE SET at = excluded.at, duration = excluded.duration, status = excluded.status,
+                    answer = excluded.answer
             ), trimmed AS (
                 DELETE FROM attempt a USING failed
                 WHERE a.entry_id = failed.id AND a.number > 3 AND a.number <= failed.lease - 17

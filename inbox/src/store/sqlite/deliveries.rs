@@ -15,7 +15,7 @@ UPDATE generation SET busy = NULL FROM entry e
 WHERE e.id IN (SELECT value FROM json_each(?1)) AND generation.hook = e.hook
     AND generation.generation = e.generation AND generation.busy = e.id AND e.state <> 'in_flight'";
 
-/// Of each entry the first 3 and the last 17 attempts stay.
+/// Of each entry the first 3 attempts stay, and the last 17 up to its newest lease.
 pub(super) const TRIM_ATTEMPTS: &str = "
 DELETE FROM attempt WHERE entry_id IN (SELECT value FROM json_each(?1)) AND number > 3
     AND number <= (SELECT e.lease FROM entry e WHERE e.id = attempt.entry_id) - 17";
@@ -103,7 +103,7 @@ impl DeliveryStore for Sqlite {
     }
 
     async fn finish(&self, finished: &[FinishedAttempt], give_up_after: i64) -> Result<Vec<i64>> {
-        /// Takes the same rows as the two statements after it.
+        /// Takes the same rows as the statement after it.
         const RECORD: &str = "
             INSERT INTO attempt (entry_id, number, at, duration, status, answer)
             SELECT e.id, k.v ->> 'lease', ?2, k.v ->> 'duration', k.v ->> 'status', k.v ->> 'answer'
@@ -112,9 +112,10 @@ impl DeliveryStore for Sqlite {
                 ELSE e.state = 'in_flight' AND e.lease = k.v ->> 'lease' END
             ON CONFLICT (entry_id, number) DO UPDATE SET at = excluded.at, duration = excluded.duration, status = excluded.status,
                 answer = excluded.answer";
-        /// A 2xx ends the event.
+        /// A 2xx ends the event. An entry whose running attempt succeeds was not superseded.
         const FINISH_DONE: &str = "
-            UPDATE entry SET state = 'delivered', ended_at = ?2, status = k.v ->> 'status', answer = k.v ->> 'answer', lease_until = NULL
+            UPDATE entry SET state = 'delivered', ended_at = ?2, status = k.v ->> 'status', answer = k.v ->> 'answer', lease_until = NULL,
+                superseded_by = CASE WHEN state = 'in_flight' AND retired THEN NULL ELSE superseded_by END
             FROM (SELECT value AS v FROM json_each(?1)) AS k
             WHERE entry.id = k.v ->> 'id' AND k.v ->> 'done' AND state IN ('waiting', 'in_flight', 'dead', 'superseded')";
         const FINISH_FAILED: &str = "
@@ -133,14 +134,19 @@ impl DeliveryStore for Sqlite {
             ON CONFLICT (route) DO UPDATE SET at = excluded.at";
         let ids = json(&finished.iter().map(|finished| finished.id).collect::<Vec<_>>())?;
         let succeeded = json(&FinishedAttempt::succeeded_on(finished))?;
-        let recorded: Vec<_> = finished.iter().filter(|finished| finished.is_recorded()).collect();
-        let (now, recorded, json) = (self.clock.now(), json(&recorded)?, json(finished)?);
+        let recorded = finished.iter().filter(|finished| finished.is_recorded());
+        let (done, failed): (Vec<_>, Vec<_>) = recorded.partition(|finished| finished.done);
+        let any_recorded = !(done.is_empty() && failed.is_empty());
+        let (now, done, failed, json) = (self.clock.now(), json(&done)?, json(&failed)?, json(finished)?);
         transaction!(self, |connection| {
-            if recorded != "[]" {
-                query(RECORD).bind(&recorded).bind(now).execute(&mut *connection).await?;
-                query(TRIM_ATTEMPTS).bind(&ids).execute(&mut *connection).await?;
+            if any_recorded {
+                query(RECORD).bind(&done).bind(now).execute(&mut *connection).await?;
             }
             query(FINISH_DONE).bind(&json).bind(now).execute(&mut *connection).await?;
+            if any_recorded {
+                query(RECORD).bind(&failed).bind(now).execute(&mut *connection).await?;
+                query(TRIM_ATTEMPTS).bind(&ids).execute(&mut *connection).await?;
+            }
             let failed: Vec<(i64, EntryState)> = query_as(FINISH_FAILED)
                 .bind(&json)
                 .bind(now)
@@ -166,7 +172,7 @@ impl DeliveryStore for Sqlite {
             WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'in_flight' AND lease_until < ?2";
         const RECORD_EXPIRED: &str = "
             INSERT INTO attempt (entry_id, number, at, answer) SELECT id, lease, ?2, ?3 FROM entry
-            WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'in_flight' AND lease_until < ?2
+            WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'in_flight' AND lease_until < ?2 AND size > 0
             ON CONFLICT (entry_id, number) DO NOTHING";
         let (now, held) = (self.clock.now(), json(held)?);
         let ids: Vec<i64> =
