@@ -21,6 +21,8 @@ pub(crate) enum StatusReply {
     Ended { dialect: Dialect, event: Box<Event>, body: Bytes },
     /// The answer contains no event.
     NoEvent(Outcome),
+    /// No whole answer, and why.
+    Failed(String),
     /// No call: the calls of this minute are used up.
     BudgetSpent,
     /// No call: the store does not know which dialect the hook has.
@@ -59,8 +61,9 @@ impl StatusCaller {
         if !store.take_call(self.budget).await? {
             return Ok(StatusReply::BudgetSpent);
         }
-        let Ok((status, body)) = self.status_api.get(&dialect.status_path(id)).await else {
-            return Ok(StatusReply::NoEvent(Outcome::NoAnswer));
+        let (status, body) = match self.status_api.get(&dialect.status_path(id)).await {
+            Ok(answer) => answer,
+            Err(why) => return Ok(StatusReply::Failed(why)),
         };
         Ok(match confirm::parse_status(dialect, id, status, &body) {
             PolledStatus::Ended(event, _) => StatusReply::Ended { dialect, event, body },
