@@ -19,8 +19,8 @@ pub(crate) struct StatusCaller {
 pub(crate) enum StatusReply {
     /// The generation has ended. The body is the answer's.
     Ended { dialect: Dialect, event: Box<Event>, body: Bytes },
-    /// The answer contains no event.
-    NoEvent(Outcome),
+    /// The answer contains no event. It has this status.
+    NoEvent(Outcome, u16),
     /// No whole answer, and why.
     Failed(String),
     /// No call: the calls of this minute are used up.
@@ -67,7 +67,7 @@ impl StatusCaller {
         };
         Ok(match confirm::parse_status(dialect, id, status, &body) {
             PolledStatus::Ended(event, _) => StatusReply::Ended { dialect, event, body },
-            PolledStatus::NoEvent(outcome) => StatusReply::NoEvent(outcome),
+            PolledStatus::NoEvent(outcome) => StatusReply::NoEvent(outcome, status),
         })
     }
 }

@@ -36,7 +36,11 @@ impl Operations {
         let status = match &reply {
             StatusReply::BudgetSpent => not_called("budget", &spent(per_minute)),
             StatusReply::UnknownDialect => not_called("unknown-dialect", UNKNOWN_DIALECT),
-            StatusReply::NoEvent(outcome) => called(outcome.name(), None),
+            StatusReply::NoEvent(Outcome::Status, status) => StatusNow {
+                text: format!("the status API, or a proxy before it, answers {status}"),
+                ..called(Outcome::Status.name(), None)
+            },
+            StatusReply::NoEvent(outcome, _) => called(outcome.name(), None),
             StatusReply::Failed(why) => {
                 StatusNow { text: why.clone(), ..called(Outcome::NoAnswer.name(), None) }
             }
@@ -113,14 +117,14 @@ impl Operations {
 fn asked_status(reply: &StatusReply, compared: BTreeMap<i64, ComparedVerdict>) -> Option<AskedStatus> {
     match reply {
         StatusReply::Ended { .. } => Some(AskedStatus::Ended(compared)),
-        StatusReply::NoEvent(Outcome::Unknown) => Some(AskedStatus::Unknown),
-        StatusReply::NoEvent(Outcome::StillWorking) => Some(AskedStatus::InProgress),
-        StatusReply::NoEvent(_) | StatusReply::Failed(_) => Some(AskedStatus::Other),
+        StatusReply::NoEvent(Outcome::Unknown, _) => Some(AskedStatus::Unknown),
+        StatusReply::NoEvent(Outcome::StillWorking, _) => Some(AskedStatus::InProgress),
+        StatusReply::NoEvent(..) | StatusReply::Failed(_) => Some(AskedStatus::Other),
         StatusReply::BudgetSpent | StatusReply::UnknownDialect => None,
     }
 }
 
-const AMBIGUOUS: &str = "not called: the request matches several generations, or none. Name one by its id";
+const AMBIGUOUS: &str = "not called: the request matches several generations, or none. Name one by its id, and its hook by --hook";
 const NO_PROVIDER: &str =
     "not called: this inbox runs without a status API. Start it with `blobgate inbox serve --provider`";
 const UNKNOWN_DIALECT: &str = "not called: this version does not know the dialect of the hook's newest entry. Use the version of the inbox that stored it";

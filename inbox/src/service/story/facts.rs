@@ -51,7 +51,7 @@ pub(super) struct StoryEntry {
 pub(super) struct RouteTrouble {
     pub(super) route: String,
     pub(super) is_down: bool,
-    /// Such as `answers 5xx`.
+    /// Such as `its attempts get 5xx`.
     pub(super) outcome: String,
     pub(super) since: Option<i64>,
 }

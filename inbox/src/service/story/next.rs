@@ -9,36 +9,32 @@ use crate::store::Expectation;
 use blobgate::Reason;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// More steps than this are not read.
-const MAX_STEPS: usize = 12;
+/// The most steps of one kind. A flood of quarantined entries must not hide the step of the genuine one.
+const MAX_STEPS: usize = 8;
+/// The most quarantined entries with steps: each has several.
+const MAX_QUARANTINED: usize = 3;
 
 /// The next steps of a story, the most urgent first.
 pub(super) fn steps(facts: &StoryFacts) -> Vec<StoryStep> {
     let mut steps = asked::steps(facts);
-    let is_answered = !matches!(facts.asked, None | Some(AskedStatus::Other));
-    for entry in facts.entries.iter().filter(|entry| entry.row.state == EntryState::Quarantined) {
+    truncate(facts, &mut steps);
+    let mut accepted = Vec::new();
+    facts.entries.iter().for_each(|entry| open(facts, entry, &mut accepted));
+    accepted.extend(facts.expectation.as_ref().and_then(mismatch));
+    truncate(facts, &mut accepted);
+    steps.append(&mut accepted);
+    let is_quarantined = |entry: &&StoryEntry| entry.row.state == EntryState::Quarantined;
+    for entry in facts.entries.iter().filter(is_quarantined).take(MAX_QUARANTINED) {
         quarantined(facts, entry, &mut steps);
     }
-    for entry in &facts.entries {
-        let id = entry.row.id;
-        let has_body = entry.row.size > 0;
-        match entry.row.state {
-            EntryState::Dead if has_body => steps.push(run(
-                format!("entry {id} is dead. Repair its service, then deliver it again"),
-                format!("blobgate inbox replay {id}"),
-            )),
-            EntryState::Dropped if has_body => steps.push(run(
-                format!("entry {id} is dropped. Deliver it all the same"),
-                format!("blobgate inbox replay {id}"),
-            )),
-            EntryState::Dead | EntryState::Dropped => steps.push(say(format!(
-                "nothing can deliver entry {id}: its body is deleted. The status API may still have the result"
-            ))),
-            EntryState::Waiting => waiting(facts, entry, &mut steps),
-            EntryState::InFlight => steps.push(say(format!("wait: an attempt of entry {id} runs"))),
-            EntryState::Quarantined | EntryState::Delivered | EntryState::Superseded => {}
-        }
+    let hidden = facts.entries.iter().filter(is_quarantined).skip(MAX_QUARANTINED).count();
+    if hidden > 0 {
+        steps.push(run(
+            format!("and {hidden} more in quarantine"),
+            format!("{} --state quarantined", list(facts)),
+        ));
     }
+    let is_answered = !matches!(facts.asked, None | Some(AskedStatus::Other));
     let is_here = |entry: &StoryEntry| {
         let is_over =
             matches!(entry.row.state, EntryState::Delivered | EntryState::Superseded | EntryState::Dropped);
@@ -53,8 +49,61 @@ pub(super) fn steps(facts: &StoryFacts) -> Vec<StoryStep> {
     if steps.is_empty() {
         done(facts, &mut steps);
     }
-    steps.truncate(MAX_STEPS);
     steps
+}
+
+fn truncate(facts: &StoryFacts, steps: &mut Vec<StoryStep>) {
+    let hidden = steps.len().saturating_sub(MAX_STEPS);
+    if hidden > 0 {
+        steps.truncate(MAX_STEPS);
+        steps.push(run(format!("and {hidden} more steps, of other entries"), list(facts)));
+    }
+}
+
+/// Lists the entries of the generation.
+fn list(facts: &StoryFacts) -> String {
+    let generation =
+        facts.generation.as_deref().map(|id| format!(" --generation {}", quoted(id))).unwrap_or_default();
+    format!("blobgate inbox ls --hook {}{generation}", quoted(&facts.hook))
+}
+
+/// The step for an entry that no service has, outside the quarantine.
+fn open(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<StoryStep>) {
+    let id = entry.row.id;
+    let has_body = entry.row.size > 0;
+    match entry.row.state {
+        EntryState::Dead if has_body => steps.push(run(
+            format!("entry {id} is dead. Repair its service, then deliver it again"),
+            format!("blobgate inbox replay {id}"),
+        )),
+        EntryState::Dropped if entry.row.event.is_none() || entry.row.generation.is_none() => {
+            steps.push(say(format!(
+                "nothing can deliver entry {id}: it is dropped, and claims no valid event"
+            )));
+        }
+        EntryState::Dropped if has_body => steps.push(run(
+            format!("entry {id} is dropped. Deliver it all the same"),
+            format!("blobgate inbox replay {id}"),
+        )),
+        EntryState::Dead | EntryState::Dropped => steps.push(say(format!(
+            "nothing can deliver entry {id}: its body is deleted. The status API may still have the result"
+        ))),
+        EntryState::Waiting => waiting(facts, entry, steps),
+        EntryState::InFlight => steps.push(say(format!("wait: an attempt of entry {id} runs"))),
+        EntryState::Quarantined | EntryState::Delivered | EntryState::Superseded => {}
+    }
+}
+
+/// The step for an accepted event with another job than the announced one.
+fn mismatch(expectation: &Expectation) -> Option<StoryStep> {
+    let (entry, job) = (expectation.mismatch_id?, expectation.job.as_deref()?);
+    let other = expectation.mismatch_job.as_deref().unwrap_or("-");
+    Some(run(
+        format!(
+            "find out which job is right: the application announced {job}, and the token of entry {entry} has {other}"
+        ),
+        format!("blobgate inbox show {entry}"),
+    ))
 }
 
 /// The steps where no entry and no expectation matches.
@@ -125,9 +174,10 @@ impl StoryRequest {
     fn subject(&self) -> Option<(&'static str, String)> {
         [
             ("", self.generation.clone()),
-            ("--job ", self.job.clone()),
-            ("--request-id ", self.request_id.clone()),
-            ("--entry ", self.entry.map(|id| id.to_string())),
+            // `=`, because a value can begin with a hyphen.
+            ("--job=", self.job.clone()),
+            ("--request-id=", self.request_id.clone()),
+            ("--entry=", self.entry.map(|id| id.to_string())),
         ]
         .into_iter()
         .find_map(|(option, value)| Some((option, value?)))
@@ -218,10 +268,7 @@ fn waiting(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<StoryStep>) {
     let retry = format!("blobgate inbox retry {id}");
     match trouble {
         Some(RouteTrouble { route, outcome, .. }) => {
-            steps.push(run(
-                format!("route {route} fails: its service {outcome}. Repair it, then retry"),
-                retry,
-            ));
+            steps.push(run(format!("route {route} fails: {outcome}. Repair its service, then retry"), retry));
         }
         None if row.due_at > facts.now => {
             let wait = span(row.due_at.saturating_sub(facts.now));

@@ -27,6 +27,8 @@ pub(super) enum StoryPlace {
     Entry { hook: String, id: i64 },
 }
 
+const NO_ANSWER: &str = "its attempts get no answer";
+
 /// The most entries of a story.
 const MAX_ENTRIES: usize = 50;
 
@@ -182,10 +184,11 @@ impl Operations {
         let trouble = |route: String| {
             let (failure, is_down) = (metrics.failure(&route), metrics.is_down(&route));
             let outcome = match failure.map(|failure| failure.outcome) {
-                Some("unanswered") => "does not answer".to_owned(),
-                Some("other") => "answers another status".to_owned(),
-                Some(outcome) => format!("answers {outcome}"),
-                None if is_down => "does not answer".to_owned(),
+                Some("unanswered") => NO_ANSWER.to_owned(),
+                Some("other") => "its attempts get another status".to_owned(),
+                // Envoy answers 503 for a service that is down.
+                Some(outcome) => format!("its attempts get {outcome}"),
+                None if is_down => NO_ANSWER.to_owned(),
                 None => return None,
             };
             Some(RouteTrouble { route, is_down, outcome, since: failure.map(|failure| failure.since) })

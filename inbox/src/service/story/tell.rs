@@ -64,7 +64,7 @@ impl StoryFacts {
             // The attempt that failed is the cause.
             let at = at.into_iter().chain(self.first_failure(route)).max();
             let since = since.map(|since| format!(", since {}", time(since))).unwrap_or_default();
-            let text = format!("route {route} {what}: its service {outcome}{since}");
+            let text = format!("route {route} {what}: {outcome}{since}");
             push(lines, at, StoryEvent::RouteFails, None, text);
         }
     }
@@ -191,6 +191,15 @@ impl StoryFacts {
             return;
         }
         let (id, event) = (row.id, row.event.as_deref().unwrap_or("its event"));
+        // The store has the time of the last decision alone.
+        if let (Lane::Quarantine, Some(first)) = (row.lane, entry.attempts.first())
+            && row.redelivered_at.is_some_and(|last| first.at < last)
+        {
+            let text = format!(
+                "entry {id} released by a person before this time, as the event that it claims: {event}"
+            );
+            push(lines, Some(first.at), StoryEvent::Released, Some(id), text);
+        }
         let (what, text) = match (row.lane, row.redelivery) {
             (Lane::Quarantine, 1) => (
                 StoryEvent::Released,

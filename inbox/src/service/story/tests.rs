@@ -257,7 +257,7 @@ fn tells_of_pauses_and_failing_routes_in_the_way() {
     facts.troubles = vec![RouteTrouble {
         route: "veo3/completed".to_owned(),
         is_down: true,
-        outcome: "does not answer".to_owned(),
+        outcome: "its attempts get no answer".to_owned(),
         since: Some(NOON + MINUTE),
     }];
     // The attempt that failed stands before the failing route.
@@ -268,7 +268,10 @@ fn tells_of_pauses_and_failing_routes_in_the_way() {
         [StoryEvent::Received, StoryEvent::Attempt, StoryEvent::RouteFails, StoryEvent::Due]
     );
     assert!(
-        told(&story).contains(&"12:01 route veo3/completed is down: its service does not answer, since 2026-01-31T12:01:00.000Z".to_owned())
+        told(&story).contains(
+            &"12:01 route veo3/completed is down: its attempts get no answer, since 2026-01-31T12:01:00.000Z"
+                .to_owned()
+        )
     );
     assert_eq!(commands(&story), ["blobgate inbox retry 4"]);
 }
@@ -378,7 +381,7 @@ fn names_the_steps_of_nothing() {
     let elsewhere = BTreeSet::from(["veo3".to_owned(), "sora".to_owned()]);
     let steps = next::nothing_found(&job, &elsewhere, true, None);
     let steps: Vec<_> = steps.into_iter().filter_map(|step| step.command).collect();
-    assert_eq!(steps, ["blobgate why --job order-17 --hook sora", "blobgate why --job order-17 --hook veo3"]);
+    assert_eq!(steps, ["blobgate why --job=order-17 --hook sora", "blobgate why --job=order-17 --hook veo3"]);
     // The status API has answered already.
     for (asked, first, count) in [
         (
@@ -489,6 +492,85 @@ fn a_quarantined_event_beside_an_accepted_one_is_compared_first() {
              too",
             "compare the stored events with the status API",
         ]
+    );
+}
+
+#[test]
+fn a_flood_of_quarantined_entries_hides_no_other_step() {
+    let mut entries: Vec<_> =
+        (1..=20).map(|id| (quarantined(id, "result-url-denied", id * SECOND), vec![])).collect();
+    let mut dead = row(21, "completed", 30 * SECOND);
+    (dead.state, dead.ended_at) = (EntryState::Dead, Some(NOON + MINUTE));
+    entries.push((dead, vec![]));
+    let story = facts(entries, None).story();
+    let commands = commands(&story);
+    assert_eq!(commands[0], "blobgate inbox replay 21");
+    assert_eq!(
+        commands.last(),
+        Some(&&*format!("blobgate inbox ls --hook veo3 --generation {ID} --state quarantined"))
+    );
+    assert_eq!(story.next.last().unwrap().why, "and 17 more in quarantine");
+    assert_eq!(commands.iter().filter(|command| command.ends_with("--ask")).count(), 1, "{commands:?}");
+    // Entries of a hook that only observes have no bound by generation.
+    let observed = |id: i64| {
+        let mut dead = row(id, "completed", id * SECOND);
+        (dead.lane, dead.state) = (Lane::Observed, EntryState::Dead);
+        (dead, vec![])
+    };
+    let story = facts((1..=20).map(observed).collect(), None).story();
+    assert_eq!(
+        (story.next.len(), story.next.last().unwrap().why.as_str()),
+        (9, "and 12 more steps, of other entries")
+    );
+}
+
+#[test]
+fn names_no_command_that_the_inbox_refuses() {
+    let dropped = |row: EntryRow| {
+        let row = EntryRow { state: EntryState::Dropped, ended_at: Some(NOON + MINUTE), ..row };
+        facts(vec![(row, vec![])], None).story().next
+    };
+    let unread = EntryRow { event: None, ..quarantined(25, "schema-invalid", 0) };
+    let steps = dropped(unread);
+    assert_eq!(
+        (steps[0].why.as_str(), &steps[0].command, steps.len()),
+        ("nothing can deliver entry 25: it is dropped, and claims no valid event", &None, 1)
+    );
+    assert_eq!(
+        dropped(quarantined(25, "token-expired", 0))[0].command.as_deref(),
+        Some("blobgate inbox replay 25")
+    );
+}
+
+#[test]
+fn a_job_mismatch_has_a_step() {
+    let mut other = expectation(ExpectationState::Arrived);
+    (other.mismatch_id, other.mismatch_job) = (Some(9), Some("order-18".to_owned()));
+    let story = facts(vec![(delivered(row(9, "completed", 0), SECOND), vec![])], Some(other)).story();
+    assert_eq!(
+        story.next,
+        [StoryStep {
+            why: "find out which job is right: the application announced order-17, and the token of entry 9 has order-18"
+                .to_owned(),
+            command: Some("blobgate inbox show 9".to_owned()),
+        }]
+    );
+}
+
+#[test]
+fn a_replay_keeps_the_release_in_the_story() {
+    let mut held = quarantined(26, "token-expired", 0);
+    held.override_as_released(20 * MINUTE);
+    held.redelivery = 2;
+    let attempts =
+        vec![attempt(1, 10 * MINUTE, Some(500), ""), attempt(2, 20 * MINUTE + SECOND, Some(200), "")];
+    let story = facts(vec![(delivered(held, 21 * MINUTE), attempts)], None).story();
+    let kinds: Vec<_> = story.lines.iter().map(|line| line.what).collect();
+    use StoryEvent::{Attempt, Delivered, Quarantined, Released, Replayed};
+    assert_eq!(kinds, [Quarantined, Released, Attempt, Replayed, Delivered]);
+    assert_eq!(
+        told(&story)[1],
+        "12:10 entry 26 released by a person before this time, as the event that it claims: completed"
     );
 }
 

@@ -41,7 +41,7 @@ pub(super) fn call_answer(answer: Option<&str>) -> String {
         "still-working" => "the generation is in progress",
         "unauthorized" => "the status API refuses the API key",
         "limited" => "the rate limit of the status API is reached",
-        "status" => "the status API answered another status",
+        "status" => "the status API, or a proxy before it, answered another status",
         "unreadable" => "the answer of the status API is not as documented",
         "no-answer" => "no whole answer came in time, or the answer was too large",
         "not-started" => "the call could not start",
