@@ -223,6 +223,7 @@ async fn refuses_to_release_an_entry_without_an_event(place: TestStore) {
     let no_generation = ForwardedDelivery {
         generation: None,
         reason: Some("generation-id-invalid"),
+        detail: Some("generation_id: is missing, expected a UUID"),
         ..ForwardedDelivery::quarantined(2)
     };
     let no_generation = inbox.stored(&no_generation).await.to_string();
