@@ -251,6 +251,10 @@ impl ReadStore for BreakableStore {
         self.0.payloads(ids).await
     }
 
+    async fn headers(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<u8>>> {
+        self.0.headers(ids).await
+    }
+
     async fn entry_groups(&self, since: i64) -> Result<Vec<EntryGroup>> {
         self.0.entry_groups(since).await
     }

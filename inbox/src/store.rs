@@ -184,6 +184,8 @@ pub(crate) trait ReadStore: Send + Sync {
     /// The expectations with this key, the newest first, up to [`read::MAX_FOUND`].
     async fn expectations_of(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<Expectation>>;
     async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>>;
+    /// The headers alone: bodies of many entries are too large for the memory.
+    async fn headers(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<u8>>>;
     /// The sums of each group of entries, with the number delivered since.
     async fn entry_groups(&self, since: i64) -> Result<Vec<EntryGroup>>;
     /// Counts the selected entries by the facts that decide whether a change applies.

@@ -11,6 +11,11 @@ pub(in crate::store) fn entries(ids: &BTreeSet<i64>) -> String {
     format!("SELECT {COLUMNS} FROM entry WHERE id IN ({}) ORDER BY id", list(ids))
 }
 
+/// The headers of entries that have a payload.
+pub(super) fn headers(ids: &BTreeSet<i64>) -> String {
+    format!("SELECT entry_id, headers FROM payload WHERE entry_id IN ({})", list(ids))
+}
+
 /// The quarantined entries whose release made one of these entries, or repeated it.
 pub(in crate::store) fn released_into(ids: &BTreeSet<i64>) -> String {
     format!(
