@@ -47,11 +47,7 @@ const TOKEN: &[OutcomeRow] = &[
 ];
 
 const CONFIRM: &[OutcomeRow] = &[
-    (
-        "contradicted",
-        "200 with another status, result URL or error code.",
-        "Treat the event as forged.",
-    ),
+    ("contradicted", "200 with another status, result URL or error code.", "Treat the event as forged."),
     (
         "unknown",
         "404 with a message of the provider, such as `TASK_NOT_FOUND`: it has no such generation.",
@@ -63,7 +59,11 @@ const CONFIRM: &[OutcomeRow] = &[
         "401 or 403: the API key is not valid.",
         "Replace the API key in the cluster of the status API.",
     ),
-    ("limited", "429: the provider's rate limit.", "Lower `per_minute`, or use a key of your own for the gate."),
+    (
+        "limited",
+        "429: the provider's rate limit.",
+        "Lower `per_minute`, or use a key of your own for the gate.",
+    ),
     (
         "status",
         "Any other status, also Envoy's own 503 when it cannot connect.",
@@ -109,8 +109,13 @@ pub(super) fn causes(line: &LoggedLine) -> Vec<LoggedCause> {
         let value = line.field(&[name]).filter(|value| *value != "via_upstream")?.to_owned();
         Some(LoggedCause { name, value, meaning: None, remedy: None })
     };
-    let causes =
-        [outcome("confirm", CONFIRM), outcome("token", TOKEN), plain("kid"), plain("response"), plain("details")];
+    let causes = [
+        outcome("confirm", CONFIRM),
+        outcome("token", TOKEN),
+        plain("kid"),
+        plain("response"),
+        plain("details"),
+    ];
     causes.into_iter().flatten().collect()
 }
 
@@ -125,14 +130,26 @@ mod tests {
     fn has_each_outcome_as_the_reference_has_it() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         let page = std::fs::read_to_string(root.join("docs/reference/metrics.md")).unwrap();
-        let part = |heading: &str| page.split(heading).nth(1).unwrap().split("###").next().unwrap().to_owned();
+        let part = |heading: &str| {
+            page.split(heading)
+                .nth(1)
+                .unwrap()
+                .split("###")
+                .next()
+                .unwrap()
+                .split("<!--")
+                .next()
+                .unwrap()
+                .to_owned()
+        };
         for (heading, rows, others) in [
             ("### Confirm outcomes", CONFIRM, &["confirmed"][..]),
             ("### Token outcomes", TOKEN, &["good", "absent"]),
         ] {
             let part = part(heading);
             let codes = part.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-            let codes: BTreeSet<&str> = codes.map(|(code, _)| code).filter(|code| !others.contains(code)).collect();
+            let codes: BTreeSet<&str> =
+                codes.map(|(code, _)| code).filter(|code| !others.contains(code)).collect();
             assert_eq!(codes, rows.iter().map(|row| row.0).collect(), "{heading}");
             for (code, meaning, _) in rows {
                 assert!(part.contains(&format!("| `{code}` | {meaning}")), "{code}: {meaning}");

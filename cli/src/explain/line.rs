@@ -71,7 +71,9 @@ fn read_stdin() -> Result<String> {
     let limit = u64::try_from(MAX_INPUT)?.saturating_add(1);
     stdin.lock().take(limit).read_to_end(&mut bytes)?;
     if bytes.len() > MAX_INPUT {
-        bail!("cannot explain this log: it is larger than 1 MiB. Pass fewer lines, such as `tail -n 1000 LOG`");
+        bail!(
+            "cannot explain this log: it is larger than 1 MiB. Pass fewer lines, such as `tail -n 1000 LOG`"
+        );
     }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -101,7 +103,8 @@ impl LineExplanation {
     }
 
     fn lines(&self, paint: Paint) -> Vec<String> {
-        let mut lines = self.reason.as_ref().map_or_else(|| vec![paint.bold("no reason")], |it| it.lines(paint));
+        let mut lines =
+            self.reason.as_ref().map_or_else(|| vec![paint.bold("no reason")], |it| it.lines(paint));
         let mut line = |name: &str, value: Option<&str>| {
             lines.extend(value.map(|value| format!("  {name:<11}{}", escape(value))));
         };
@@ -170,10 +173,22 @@ mod tests {
     fn tells_what_a_line_without_a_reason_means() {
         for (text, expected) in [
             ("blobgate lines-left-out=2 kind=refused environment=e", "left out 2 lines of the kind refused"),
-            ("[t INFO  blobgate_inbox::reconcile] reconciled hook=veo3: no webhook came", "The inbox reports"),
-            (r#"{"reason":null,"verdict":null,"status":400,"details":"http1.codec_error"}"#, "without the gate"),
-            (r#"{"reason":null,"verdict":"accepted","status":200,"details":"via_upstream"}"#, "breaks no rule of"),
-            (r#"{"reason":null,"verdict":"accepted","status":500,"details":"via_upstream"}"#, "with this status"),
+            (
+                "[t INFO  blobgate_inbox::reconcile] reconciled hook=veo3: no webhook came",
+                "The inbox reports",
+            ),
+            (
+                r#"{"reason":null,"verdict":null,"status":400,"details":"http1.codec_error"}"#,
+                "without the gate",
+            ),
+            (
+                r#"{"reason":null,"verdict":"accepted","status":200,"details":"via_upstream"}"#,
+                "breaks no rule of",
+            ),
+            (
+                r#"{"reason":null,"verdict":"accepted","status":500,"details":"via_upstream"}"#,
+                "with this status",
+            ),
             ("blobgate: cannot load the configuration: hooks is missing", "blobgate check envoy.yaml"),
         ] {
             let told = told(text);
@@ -184,7 +199,8 @@ mod tests {
     /// The inbox has no entry of a refused delivery.
     #[test]
     fn the_remedy_is_that_of_the_verdict() {
-        let line = |verdict: &str| told(&format!("blobgate verdict={verdict} reason=schema-invalid hook=veo3"));
+        let line =
+            |verdict: &str| told(&format!("blobgate verdict={verdict} reason=schema-invalid hook=veo3"));
         assert!(!line("refused").contains("release"), "{}", line("refused"));
         assert!(line("quarantined").contains("release"), "{}", line("quarantined"));
         let text = told(r#"{"reason":"schema-invalid","verdict":null,"status":422,"details":"wasm"}"#);
@@ -193,10 +209,11 @@ mod tests {
 
     #[test]
     fn tells_the_cause_behind_a_failed_confirmation() {
-        let text = told(
-            "blobgate verdict=refused reason=not-confirmed hook=v confirm=unknown token=kid kid=nope",
-        );
-        for part in ["it has no such generation", "no key with this `kid`", "add the key there", "kid        nope"] {
+        let text =
+            told("blobgate verdict=refused reason=not-confirmed hook=v confirm=unknown token=kid kid=nope");
+        for part in
+            ["it has no such generation", "no key with this `kid`", "add the key there", "kid        nope"]
+        {
             assert!(text.contains(part), "{part}: {text}");
         }
     }

@@ -249,10 +249,10 @@ mod tests {
 
     #[test]
     fn reads_lines_of_the_access_log() {
-        let text = r#"{"time":"2026","hook":"veo3","reason":null,"marked_reason":"token-expired","status":200,"details":"via_upstream","detail":"token: has expired, expected a token in time","generation_id":"g"}"#;
+        let text = r#"{"time":"2026","hook":"veo3","reason":null,"request_reason":"token-expired","status":200,"details":"via_upstream","detail":"token: has expired, expected a token in time","generation_id":"g"}"#;
         let expected = [
             ("reason", None),
-            ("marked_reason", Some("token-expired")),
+            ("request_reason", Some("token-expired")),
             ("status", Some("200")),
             ("detail", Some("token: has expired, expected a token in time")),
         ];
@@ -276,9 +276,19 @@ mod tests {
 
     #[test]
     fn reads_no_line_of_another_program() {
-        for text in
-            ["", "reason=of-tomorrow", "of-tomorrow", "{", "{}", r#"{"reason":"x"}"#, "blobgate: cannot load", "[]", "a reason=full", "GET /?verdict=refused reason=full", r#"{"code":"of-tomorrow"}"#]
-        {
+        for text in [
+            "",
+            "reason=of-tomorrow",
+            "of-tomorrow",
+            "{",
+            "{}",
+            r#"{"reason":"x"}"#,
+            "blobgate: cannot load",
+            "[]",
+            "a reason=full",
+            "GET /?verdict=refused reason=full",
+            r#"{"code":"of-tomorrow"}"#,
+        ] {
             assert_eq!(LoggedLine::parse(text), None, "{text}");
         }
         // A client's text in a JSON line is no line of the gate.

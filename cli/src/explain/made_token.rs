@@ -28,7 +28,9 @@ impl MadeToken {
     pub(super) fn expires(self, now: OffsetDateTime) -> OffsetDateTime {
         match self {
             MadeToken::Expired => now.saturating_sub(Duration::HOUR),
-            MadeToken::Valid | MadeToken::OtherHook | MadeToken::Invalid => now.saturating_add(Duration::HOUR),
+            MadeToken::Valid | MadeToken::OtherHook | MadeToken::Invalid => {
+                now.saturating_add(Duration::HOUR)
+            }
         }
     }
 }

@@ -123,10 +123,15 @@ mod tests {
     #[test]
     fn names_the_next_commands() {
         let line = |hook: &str, source: &str, id: &str| {
-            format!("blobgate verdict=refused reason=source-denied hook={hook} source={source} id={id} request_id=a")
+            format!(
+                "blobgate verdict=refused reason=source-denied hook={hook} source={source} id={id} request_id=a"
+            )
         };
         let again = "blobgate explain --config envoy.yaml --hook veo3";
-        explained(&line("veo3", "203.0.113.9", "-"), &[&format!("{again} --from 203.0.113.9 --body BODY.json")]);
+        explained(
+            &line("veo3", "203.0.113.9", "-"),
+            &[&format!("{again} --from 203.0.113.9 --body BODY.json")],
+        );
         // The inbox has nothing of a refused delivery.
         explained(&line("veo3", "-", ID), &[&format!("{again} --body BODY.json")]);
         let why = format!("blobgate why {ID}");
@@ -135,14 +140,17 @@ mod tests {
             &[&why, &format!("{again} --body BODY.json")],
         );
         explained(&line("veo3", "-", ID).replace("refused", "accepted"), &[&why]);
-        let retried = line("veo3", "-", ID).replace("source-denied", "confirm-unavailable") + " confirm=limited";
+        let retried =
+            line("veo3", "-", ID).replace("source-denied", "confirm-unavailable") + " confirm=limited";
         explained(&retried, &[&format!("{again} --confirm limited --body BODY.json"), &why]);
         // A line is untrusted: no value without its form is in a command.
         explained(&line("$(id)", "`id`", ";id"), &[]);
         let inbox = r#"{"target":"blobgate_inbox::decide","reason":"token-reused","entry":17}"#;
         explained(inbox, &["blobgate inbox show 17", "blobgate explain --config envoy.yaml --entry 17"]);
         // There was no request.
-        let text = format!("[t INFO  blobgate_inbox::reconcile] reconciled hook=veo3 generation={ID}: no webhook came");
+        let text = format!(
+            "[t INFO  blobgate_inbox::reconcile] reconciled hook=veo3 generation={ID}: no webhook came"
+        );
         explained(&text, &[&why]);
     }
 
@@ -150,7 +158,8 @@ mod tests {
     fn takes_no_method_of_a_client_that_is_no_word() {
         for (method, expected) in [("PUT", "PUT"), ("$(ID)", "GET"), ("P UT", "GET"), ("post", "GET")] {
             let line = serde_json::json!({"reason": "method-not-allowed", "status": 405, "details": "d", "hook": "h", "method": method});
-            let command = format!("blobgate explain --config envoy.yaml --hook h --method {expected} --body BODY.json");
+            let command =
+                format!("blobgate explain --config envoy.yaml --hook h --method {expected} --body BODY.json");
             explained(&line.to_string(), &[&command]);
         }
     }
