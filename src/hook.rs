@@ -5,6 +5,7 @@ mod parse;
 
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use parse::section;
+pub use parse::{DEFAULT_BODY_BYTES, MAX_BODY_BYTES};
 
 use crate::answer::Answers;
 use crate::confirm::Provider;
