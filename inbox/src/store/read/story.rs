@@ -12,7 +12,7 @@ pub(in crate::store) fn entries(ids: &BTreeSet<i64>) -> String {
 }
 
 /// The headers of entries that have a payload.
-pub(super) fn headers(ids: &BTreeSet<i64>) -> String {
+pub(in crate::store) fn headers(ids: &BTreeSet<i64>) -> String {
     format!("SELECT entry_id, headers FROM payload WHERE entry_id IN ({})", list(ids))
 }
 
