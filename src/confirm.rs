@@ -74,7 +74,8 @@ pub struct JudgedOutcome {
 /// The provider documents a limit of 60 calls a minute for each key. The inbox uses the other 20.
 const DEFAULT_PER_MINUTE: usize = 40;
 const MAX_PER_MINUTE: usize = 6000;
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The default `timeout`.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Below the `request_timeout` of `envoy.yaml`, 5 s, which also counts the time of the call.
 pub(crate) const MAX_TIMEOUT: Duration = Duration::from_secs(4);
 const MIN_TIMEOUT: Duration = Duration::from_millis(50);

@@ -8,6 +8,7 @@ pub(crate) mod finding;
 mod frame;
 mod gate;
 pub(crate) mod input;
+mod key_text;
 mod manifest;
 #[cfg(test)]
 mod reference;
@@ -47,8 +48,9 @@ Each line has the file, line and column, the field, what is wrong, what to write
 An error loses deliveries, lets forged ones in, or stops Envoy. A warning may be intended. \"Not
 checked\" names what the file does not show.
 
-The command reads files only: it starts no Envoy, and calls nobody. The gate's own loader checks the
-gate's configuration. Keys come from the environment, as for Envoy.
+The command reads files only: it starts no Envoy, and opens no connection. The gate's own loader checks
+the gate's configuration. Keys come from the environment, as for Envoy. Not every field of Envoy is
+checked: `envoy --mode validate -c envoy.yaml` does that.
 
 Exit code: 0 without errors, 1 for an error or an unreadable file, 2 for wrong usage.
 
@@ -61,16 +63,21 @@ Examples:
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let unset = if args.require_env { UnsetVariables::Refuse } else { UnsetVariables::Warn };
     let mut files: Vec<_> = args.files.iter().map(|path| check_file(path, unset)).collect();
-    // A folder of manifests also has others. An error only if no file has a configuration.
-    let has_gate = files.iter().any(|(_, content)| *content == FileContent::Gate);
+    // A folder also has other files. An error only if no file has a configuration.
+    let has_gate = files.iter().any(|(file, content)| *content == FileContent::Gate && !file.text.is_empty());
     for (file, content) in &mut files {
-        if *content == FileContent::Nothing || (*content == FileContent::Manifests && !has_gate) {
-            file.findings.push(Finding::of_file(
-                &frame::NO_CONFIGURATION,
-                "has no configuration of Blobgate",
-                "name an envoy.yaml or a manifest that has one",
-            ));
-        }
+        let wrong = "has no configuration of Blobgate";
+        file.findings.extend(match (content, has_gate) {
+            (FileContent::Gate, _) | (FileContent::Manifests, true) => None,
+            (FileContent::Nothing, true) => Some(Finding {
+                level: Level::NotChecked,
+                ..Finding::of_file(&frame::NO_CONFIGURATION, wrong, "")
+            }),
+            (_, false) => {
+                let remedy = "name an envoy.yaml or a manifest that has one";
+                Some(Finding::of_file(&frame::NO_CONFIGURATION, wrong, remedy))
+            }
+        });
     }
     let report = CheckReport { files: files.into_iter().map(|(file, _)| file).collect() };
     if args.json {
@@ -110,10 +117,15 @@ fn check_file(path: &Path, unset: UnsetVariables) -> (CheckedFile, FileContent) 
 fn check_text(path: &Path, text: &str, unset: UnsetVariables) -> (Vec<Finding>, FileContent) {
     let (documents, reader) = match parse(path, text) {
         Ok(parsed) => parsed,
-        Err(error) => return (vec![syntax_error(&error)], FileContent::Gate),
+        Err(error) => return (vec![syntax_error(&error, text)], FileContent::Gate),
     };
-    let mut checker =
-        Checker { lines: text.lines().collect(), unset, findings: Vec::new(), content: FileContent::Nothing };
+    let mut checker = Checker {
+        lines: text.lines().collect(),
+        unset,
+        findings: Vec::new(),
+        content: FileContent::Nothing,
+        depth: 0,
+    };
     checker.check_documents(&documents, reader, HostEnvironment::Envoy);
     let Checker { mut findings, content, .. } = checker;
     findings.sort_by(|one, other| {
@@ -147,7 +159,30 @@ fn json_fault(error: &serde_json::Error) -> String {
     sentence.rsplit_once(" at line ").map_or(sentence.as_str(), |(fault, _)| fault).to_owned()
 }
 
-fn syntax_error(error: &YamlError) -> Finding {
+fn syntax_error(error: &YamlError, text: &str) -> Finding {
     let spot = Spot { line: error.line, column: error.column, field: String::new() };
-    Finding::new(Level::Error, &frame::SYNTAX, spot, format!("the parser stopped here: {}", error.why), "")
+    let finding = |spot, why: String, remedy| Finding::new(Level::Error, &frame::SYNTAX, spot, why, remedy);
+    if ["{{-", "{{ ", "{%"].iter().any(|mark| text.contains(mark)) {
+        let why = format!("the file is a template, and the parser stopped here: {}", error.why);
+        return finding(spot, why, "render it first: `helm template CHART | blobgate check -`");
+    }
+    match tab_after(text, error.line) {
+        Some((line, column)) => finding(
+            Spot { line, column, ..spot },
+            "the line starts with a tab, which YAML does not take".to_owned(),
+            "write spaces",
+        ),
+        None => finding(spot, format!("the parser stopped here: {}", error.why), ""),
+    }
+}
+
+/// A tab in the indentation of a line or of the next one, before which the parser stops.
+fn tab_after(text: &str, line: usize) -> Option<(usize, usize)> {
+    let lines = text.lines().enumerate().skip(line.saturating_sub(1)).take(2);
+    let mut tabs = lines.filter_map(|(index, text)| {
+        let indent = text.chars().take_while(|letter| letter.is_whitespace());
+        let column = indent.into_iter().position(|letter| letter == '\t')?;
+        Some((index.saturating_add(1), column.saturating_add(1)))
+    });
+    tabs.next()
 }

@@ -22,7 +22,8 @@ fn describe(command: &mut Command, page: &mut String) {
     let name = command.get_bin_name().unwrap_or("blobgate").to_owned();
     let about =
         command.get_long_about().or(command.get_about()).map(StyledStr::to_string).unwrap_or_default();
-    page.push_str(&format!("\n## {name}\n\n{}\n", escape(&about)));
+    let paragraphs: Vec<String> = about.split("\n\n").map(escape).collect();
+    page.push_str(&format!("\n## {name}\n\n{}\n", paragraphs.join("\n\n")));
     let usage = command.render_usage().to_string();
     page.push_str(&format!("\n```text\n{}\n```\n", usage.trim_start_matches("Usage: ").trim()));
     let rows: Vec<_> = command.get_arguments().filter(|arg| is_shown(arg)).map(row).collect();
@@ -80,7 +81,7 @@ fn row(arg: &Arg) -> [String; 4] {
     [code(option.trim().to_owned()), meaning, default, code(variable)]
 }
 
-/// The paragraphs of a help text, as one line of Markdown.
+/// A help text as one line of Markdown.
 fn escape(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('<', "\\<").replace('*', "\\*")
 }

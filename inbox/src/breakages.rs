@@ -45,7 +45,7 @@ fn done(entry: &ClaimedEntry) -> FinishedAttempt {
         id: entry.id,
         lease: entry.lease,
         done: true,
-        is_first: entry.lease == 1,
+        is_first: entry.is_first(),
         status: Some(200),
         answer: String::new(),
         duration: 0,

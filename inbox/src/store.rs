@@ -228,7 +228,7 @@ pub(crate) const GIVE_UP_AFTER: i64 = 72 * 3_600 * 1_000_000;
 /// An entry is dead after at least this many attempts.
 const MIN_ATTEMPTS: i64 = 10;
 /// The answer of an attempt that a process did not end: it was killed, or lost its store. The next process finds the lease.
-const NO_RESULT: &str = "no result: the inbox ended, or lost its store, before the answer";
+const NO_RESULT: &str = "the inbox ended, or lost its store, before the result";
 /// The width of a sum of delivered entries: ten minutes. The migration has the same number.
 const SUM_SPAN: i64 = 600 * 1_000_000;
 

@@ -16,11 +16,11 @@ use crate::trust::Trust;
 use std::sync::Arc;
 
 /// The largest `max_body_bytes`. Envoy buffers 1 MiB of a request by default, and sends its own 413 for more.
-const MAX_BODY_BYTES: usize = 1_000_000;
+pub const MAX_BODY_BYTES: usize = 1_000_000;
 /// The smallest `max_body_bytes`. The documented samples fit.
 const MIN_BODY_BYTES: usize = 1_024;
-/// A prompt of 4,000 emoji, escaped, is 48 KB.
-const DEFAULT_BODY_BYTES: usize = 65_536;
+/// The default `max_body_bytes`. A prompt of 4,000 emoji, escaped, is 48 KB.
+pub const DEFAULT_BODY_BYTES: usize = 65_536;
 /// The largest `max_depth`, below the 128 of serde_json.
 const MAX_DEPTH: usize = 64;
 /// The depth of a documented failure, `error.details`.

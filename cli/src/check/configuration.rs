@@ -16,6 +16,8 @@ use variables::KeyVariables;
 
 /// The most errors of one configuration.
 const MAX_ERRORS: usize = 100;
+/// The most bytes to read for the errors of one configuration: a second of work.
+const MAX_READ: usize = 20_000_000;
 
 /// What to do about environment variables that this process does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +46,9 @@ pub(crate) fn check_configuration(
     };
     let mut draft = Draft::new(tree.to_json());
     let mut next = Config::load(bytes.as_bytes(), &read).err();
-    for _ in 0..MAX_ERRORS {
+    // Each error reads the whole configuration again.
+    let most = MAX_READ.checked_div(bytes.len()).unwrap_or(MAX_ERRORS).clamp(1, MAX_ERRORS);
+    for _ in 0..most {
         let Some(error) = next else { break };
         let Some(field) = error.field() else {
             // Such as a key twice in JSON text, which `repeated-key` reports with both places.
@@ -56,6 +60,12 @@ pub(crate) fn check_configuration(
         };
         findings.push(of_field(tree, &draft.original(field), &error));
         next = if draft.replace(field, &error) { draft.load(&read) } else { None };
+    }
+    if next.is_some() {
+        let wrong = format!("has more errors than the {most} here");
+        let at = Spot { field: "the configuration".to_owned(), ..source.spot.clone() };
+        let more = Finding::new(Level::NotChecked, &frame::MORE_ERRORS, at, wrong, "correct these first");
+        findings.push(more);
     }
     variables.report(tree, unset, findings);
 }

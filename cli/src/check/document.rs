@@ -14,12 +14,17 @@ use std::collections::{HashMap, HashSet};
 /// The most findings of one rule about keys.
 const MAX_REPORTED: usize = 100;
 
+/// The keys of a whole bootstrap, besides its resources.
+const BOOTSTRAP_KEYS: [&str; 4] = ["layered_runtime", "overload_manager", "admin", "node"];
+
 /// What the checks of a file have in common.
 pub(super) struct Checker<'t> {
     pub(super) lines: Vec<&'t str>,
     pub(super) unset: UnsetVariables,
     pub(super) findings: Vec<Finding>,
     pub(super) content: FileContent,
+    /// How many texts contain the document: a manifest in a ConfigMap in a ConfigMap.
+    pub(super) depth: usize,
 }
 
 impl Checker<'_> {
@@ -30,9 +35,10 @@ impl Checker<'_> {
         reader: YamlReader,
         host: HostEnvironment,
     ) {
-        let documents: Vec<&YamlNode> =
-            documents.iter().filter(|root| root.value != YamlValue::Null).collect();
         for (index, root) in documents.iter().enumerate() {
+            if root.value == YamlValue::Null {
+                continue;
+            }
             self.report_repeated_keys(root);
             if manifest::kind(root).is_some() {
                 manifest::check(self, root);
@@ -42,8 +48,14 @@ impl Checker<'_> {
                 self.report_merge_keys(root);
             }
             if index > 0 {
+                if index > MAX_REPORTED {
+                    self.report_more(root, documents.len());
+                    break;
+                }
                 self.report_second_document(root);
-            } else {
+            }
+            // Of an empty first document Envoy reads nothing, and the second one is meant.
+            if documents.iter().take(index).all(|other| other.value == YamlValue::Null) {
                 self.check_envoy(root, host);
             }
         }
@@ -53,15 +65,17 @@ impl Checker<'_> {
         if is_configuration(root) {
             return self.check_gate(&bare(root));
         }
-        let gates = self.find_gates(root, host);
-        let is_bootstrap = ["static_resources", "staticResources"].iter().any(|key| root.get(key).is_some());
-        if is_bootstrap {
-            check_bootstrap(root, &mut self.findings);
+        let plugins = self.find_gates(root, host);
+        let has = |key: &str| YamlCursor::new(root, "").get(key).is_some();
+        let is_bootstrap =
+            has("static_resources") || BOOTSTRAP_KEYS.iter().any(|key| has(key)) && !plugins.is_empty();
+        if is_bootstrap || has("dynamic_resources") {
+            check_bootstrap(root, &plugins, host, &mut self.findings);
             // Listeners may come from another file, which a rule reports.
-            if ["dynamic_resources", "dynamicResources"].iter().any(|key| root.get(key).is_some()) {
+            if has("dynamic_resources") {
                 self.content = FileContent::Gate;
             }
-        } else if gates > 0 {
+        } else if !plugins.is_empty() {
             self.findings.push(Finding::new(
                 Level::NotChecked,
                 &frame::PART,
@@ -72,15 +86,15 @@ impl Checker<'_> {
         }
     }
 
-    /// Checks each configuration of the gate in a tree of Envoy, and counts them.
-    pub(super) fn find_gates(&mut self, root: &YamlNode, host: HostEnvironment) -> usize {
+    /// Checks each configuration of the gate in a tree of Envoy. Returns the places of their plugins.
+    pub(super) fn find_gates(&mut self, root: &YamlNode, host: HostEnvironment) -> Vec<Spot> {
         let before = self.findings.len();
         let gates = find_plugins(root, host, &self.lines, &mut self.findings);
         if self.findings.len() > before {
             self.content = FileContent::Gate;
         }
         gates.iter().for_each(|gate| self.check_gate(gate));
-        gates.len()
+        gates.into_iter().map(|gate| gate.plugin).collect()
     }
 
     pub(super) fn check_gate(&mut self, gate: &GateSource<'_>) {
@@ -91,12 +105,24 @@ impl Checker<'_> {
         }
     }
 
+    fn report_more(&mut self, root: &YamlNode, documents: usize) {
+        let wrong = format!("the file has {documents} documents, and the others are like this one");
+        let at = YamlCursor::new(root, "").spot();
+        self.findings.push(Finding::new(
+            Level::NotChecked,
+            &frame::MORE_ERRORS,
+            at,
+            wrong,
+            "write one document",
+        ));
+    }
+
     fn report_second_document(&mut self, root: &YamlNode) {
         self.findings.push(Finding::new(
             Level::Error,
             &frame::SECOND_DOCUMENT,
             YamlCursor::new(root, "").spot(),
-            "this document comes after another one, and Envoy reads only the first",
+            "this document comes after another one, perhaps an empty one, and Envoy reads only the first",
             "write one document",
         ));
     }

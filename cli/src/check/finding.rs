@@ -1,6 +1,8 @@
 //! What `check` finds, and its forms: a line, with the line of the file on a terminal, and JSON.
 
 use super::cursor::Spot;
+use super::frame;
+use super::key_text::mask_keys;
 use super::rules::catalog::Rule;
 use crate::output::escape;
 use anstyle::{AnsiColor, Style};
@@ -96,12 +98,16 @@ impl Finding {
         })
     }
 
-    /// The line of the file with a mark below the column.
+    /// The line of the file with a mark below the column. A key has stars, and a line about keys is not shown.
     pub(crate) fn excerpt(&self, lines: &[&str]) -> Option<String> {
         /// The most characters of a long line around the column.
         const MAX_SHOWN: usize = 90;
         const BEFORE: usize = 60;
-        let text = lines.get(self.line.checked_sub(1)?)?;
+        let about_keys = [frame::KEY_AS_NAME.name, frame::KEY_IN_FILE.name, frame::VARIABLE_NOT_PASSED.name];
+        if about_keys.contains(&self.rule) {
+            return None;
+        }
+        let text = mask_keys(lines.get(self.line.checked_sub(1)?)?);
         let before = self.column.saturating_sub(1);
         let skipped = before.saturating_sub(BEFORE);
         let start: String = text.chars().skip(skipped).take(before.saturating_sub(skipped)).collect();
@@ -149,5 +155,16 @@ mod tests {
         let long = "x".repeat(1_000_000);
         assert!(plain(finding(2, 500_000), &long).len() < 250);
         assert_eq!(finding(9, 1).excerpt(&["a"]), None);
+    }
+
+    #[test]
+    fn shows_no_key() {
+        let line = "    dev: {alg: HS512, env: whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw}";
+        let shown = finding(1, 11).excerpt(&[line]).unwrap();
+        assert!(shown.contains("alg: HS512, env: ****") && !shown.contains("MfKQ"), "{shown}");
+        for rule in [&frame::KEY_AS_NAME, &frame::KEY_IN_FILE, &frame::VARIABLE_NOT_PASSED] {
+            let about_keys = Finding { rule: rule.name, ..finding(1, 11) };
+            assert_eq!(about_keys.excerpt(&["env: {NAME: short}"]), None);
+        }
     }
 }

@@ -19,8 +19,8 @@ frame! {
     SYNTAX "syntax", "error",
         "The file is no YAML, or a `.json` file is no JSON.",
         "Envoy does not start.";
-    NO_CONFIGURATION "no-configuration", "error",
-        "The file has no configuration of Blobgate, and is no manifest beside others that have one.",
+    NO_CONFIGURATION "no-configuration", "error, not checked",
+        "The file has no configuration of Blobgate. An error if no other file has one.",
         "`check` checks nothing.";
     REPEATED_KEY "repeated-key", "error",
         "A key is in an object twice.",
@@ -29,17 +29,23 @@ frame! {
         "A file for Envoy has the merge key `<<`.",
         "Envoy reads it as an unknown field.";
     SECOND_DOCUMENT "second-document", "error",
-        "A file for Envoy has a second document after `---`.",
+        "A file for Envoy has a document after another one, perhaps an empty one, and `---`.",
         "Envoy reads only the first.";
     CONFIGURATION "configuration", "error",
         "The gate does not load a field of its configuration.",
         "Envoy does not start, or keeps the old configuration.";
+    MORE_ERRORS "more-errors", "not checked",
+        "A configuration has more errors, or a file more documents, than `check` shows.",
+        "`check` shows the first.";
     CONFIGURATION_FORM "configuration-form", "error",
         "The filter's `configuration` is missing, or has no `@type` or `value` that the gate reads.",
         "Envoy does not start.";
     VARIABLE_NOT_PASSED "variable-not-passed", "error",
         "A field names an environment variable that the filter does not pass to the module.",
         "The gate does not load its configuration.";
+    KEY_AS_NAME "key-as-name", "error",
+        "A field that takes the name of an environment variable has what looks like a key.",
+        "Each reader of the file gets the key, and the gate does not load.";
     VARIABLE_UNSET "variable-unset", "error, warning",
         "A key's environment variable is not set where `check` runs. An error with `--require-env`.",
         "`check` does not see the key. Without it the gate does not load.";
@@ -47,7 +53,7 @@ frame! {
         "A key's environment variable is that of a pod.",
         "`check` does not see the key.";
     KEY_IN_FILE "key-in-file", "warning",
-        "The file has the value of an environment variable.",
+        "The file has a key, as the value of an environment variable.",
         "Each reader of the file gets the key.";
     FAIL_STRATEGY "fail-strategy", "error, warning",
         "A manifest has `FAIL_OPEN`, `failOpen: true`, or in Istio another strategy than `FAIL_RELOAD`.",

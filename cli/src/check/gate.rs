@@ -14,6 +14,8 @@ use std::collections::{HashMap, HashSet};
 pub(crate) struct GateSource<'y> {
     /// Its place, and its path in the file.
     pub(crate) spot: Spot,
+    /// The place of the `PluginConfig`, or of the resource that is one.
+    pub(crate) plugin: Spot,
     pub(crate) form: SourceForm<'y>,
     pub(crate) variables: ModuleVariables,
 }
@@ -29,6 +31,8 @@ pub(crate) enum SourceForm<'y> {
 pub(crate) struct ModuleVariables {
     /// The names, with the values that stand in the file. Nothing where the file does not say.
     pub(crate) listed: Option<HashMap<String, Option<String>>>,
+    /// The places of these values.
+    pub(crate) values: Vec<(String, Spot)>,
     /// The place of the list, or of the object that lacks it.
     pub(crate) spot: Spot,
     /// The list, such as `host_env_keys`.
@@ -56,11 +60,12 @@ pub(crate) fn bare<'y>(root: &'y YamlNode) -> GateSource<'y> {
     let spot = YamlCursor::new(root, "").spot();
     let variables = ModuleVariables {
         listed: None,
+        values: Vec::new(),
         spot: spot.clone(),
         list: "host_env_keys",
         host: HostEnvironment::Envoy,
     };
-    GateSource { spot, form: SourceForm::Tree(root), variables }
+    GateSource { plugin: spot.clone(), spot, form: SourceForm::Tree(root), variables }
 }
 
 /// Finds the gate's plugins in Envoy's configuration, each once.
@@ -146,7 +151,7 @@ fn read_plugin<'y>(
         }
         _ => return wrong(any.spot_of("@type"), "is a type that the gate does not read"),
     };
-    Some(GateSource { spot, form, variables: plugin_variables(plugin, host) })
+    Some(GateSource { spot, plugin: plugin.spot(), form, variables: plugin_variables(plugin, host) })
 }
 
 fn plugin_variables(plugin: &YamlCursor<'_>, host: HostEnvironment) -> ModuleVariables {
@@ -158,14 +163,15 @@ fn plugin_variables(plugin: &YamlCursor<'_>, host: HostEnvironment) -> ModuleVar
         (None, Some(vm)) => vm.spot_of(VARIABLES),
         (None, None) => plugin.spot_of("vm_config"),
     };
-    let mut listed = HashMap::new();
+    let (mut listed, mut values) = (HashMap::new(), Vec::new());
     if let Some(variables) = variables {
         let of_host = variables.list(LIST).into_iter().filter_map(|name| name.text().map(str::to_owned));
         listed.extend(of_host.map(|name| (name, None)));
         let of_file = variables.get("key_values").map(|pairs| pairs.pairs()).unwrap_or_default();
+        values.extend(of_file.iter().map(|(name, value)| ((*name).to_owned(), value.spot())));
         listed.extend(
             of_file.into_iter().map(|(name, value)| (name.to_owned(), value.text().map(str::to_owned))),
         );
     }
-    ModuleVariables { listed: Some(listed), spot, list: LIST, host }
+    ModuleVariables { listed: Some(listed), values, spot, list: LIST, host }
 }

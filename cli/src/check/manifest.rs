@@ -43,9 +43,12 @@ pub(super) fn check(checker: &mut Checker<'_>, root: &YamlNode) {
         }
         _ => {
             if kind == "EnvoyFilter" {
-                check_envoy_filter(root, &mut checker.findings);
+                let plugins = checker.find_gates(root, HostEnvironment::Pod);
+                check_envoy_filter(root, &plugins, &mut checker.findings);
+                plugins.len()
+            } else {
+                checker.find_gates(root, HostEnvironment::Pod).len()
             }
-            checker.find_gates(root, HostEnvironment::Pod)
         }
     };
     report_unseen(checker, &document, kind, found);
@@ -80,6 +83,10 @@ fn check_texts(checker: &mut Checker<'_>, document: &YamlCursor<'_>) -> usize {
     let sections = ["data", "stringData"].into_iter().filter_map(|section| document.get(section));
     let files: Vec<_> = sections.flat_map(|section| section.pairs()).collect();
     let mut found: usize = 0;
+    // A text in a text is no file of a pod.
+    if checker.depth > 0 {
+        return 0;
+    }
     for (name, file) in files {
         let Some(text) = file.text() else { continue };
         let reader = if name.ends_with(".json") { YamlReader::Json } else { YamlReader::Envoy };
@@ -89,14 +96,16 @@ fn check_texts(checker: &mut Checker<'_>, document: &YamlCursor<'_>) -> usize {
                 if text.contains("blobgate") || text.contains("hooks") {
                     checker.content = FileContent::Gate;
                     found = found.saturating_add(1);
-                    checker.findings.push(super::syntax_error(&error));
+                    checker.findings.push(super::syntax_error(&error, text));
                 }
                 continue;
             }
         };
         let before = std::mem::replace(&mut checker.content, FileContent::Nothing);
         let count = checker.findings.len();
+        checker.depth = checker.depth.saturating_add(1);
         checker.check_documents(&documents, reader, HostEnvironment::Pod);
+        checker.depth = checker.depth.saturating_sub(1);
         if checker.content == FileContent::Gate {
             found = found.saturating_add(1);
         } else {
@@ -129,7 +138,8 @@ fn check_plugin(
     match configuration {
         Some(value) => {
             let form = SourceForm::Tree(value.node());
-            checker.check_gate(&GateSource { spot: value.spot(), form, variables: variables(&plugin) });
+            let (spot, variables) = (value.spot(), variables(&plugin));
+            checker.check_gate(&GateSource { spot, plugin: plugin.spot(), form, variables });
         }
         None => {
             checker.findings.push(Finding::new(
@@ -173,6 +183,11 @@ fn istio_variables(plugin: &YamlCursor<'_>) -> ModuleVariables {
     let vm = plugin.get("vmConfig");
     let spot = vm.as_ref().map_or_else(|| plugin.spot_of("vmConfig"), |vm| vm.spot_of("env"));
     let variables = vm.map(|vm| vm.list("env")).unwrap_or_default();
+    let values = variables.iter().filter(|variable| variable.text_at(&["valueFrom"]) != Some("HOST"));
+    let values = values.filter_map(|variable| {
+        Some((variable.text_at(&["name"])?.to_owned(), variable.get("value")?.spot()))
+    });
+    let values = values.collect();
     let variable = |variable: YamlCursor<'_>| {
         let is_of_host = variable.text_at(&["valueFrom"]) == Some("HOST");
         let value = variable.text_at(&["value"]).filter(|_| !is_of_host).map(str::to_owned);
@@ -181,6 +196,7 @@ fn istio_variables(plugin: &YamlCursor<'_>) -> ModuleVariables {
     let listed = variables.into_iter().filter_map(variable).collect();
     ModuleVariables {
         listed: Some(listed),
+        values,
         spot,
         list: "vmConfig.env with valueFrom: HOST",
         host: HostEnvironment::Pod,
@@ -193,5 +209,11 @@ fn gateway_variables(plugin: &YamlCursor<'_>) -> ModuleVariables {
     let spot = env.as_ref().map_or_else(|| plugin.spot_of("env"), |env| env.spot_of("hostKeys"));
     let names = env.map(|env| env.list("hostKeys")).unwrap_or_default();
     let listed = names.iter().filter_map(|name| Some((name.text()?.to_owned(), None))).collect();
-    ModuleVariables { listed: Some(listed), spot, list: "env.hostKeys", host: HostEnvironment::Pod }
+    ModuleVariables {
+        listed: Some(listed),
+        values: Vec::new(),
+        spot,
+        list: "env.hostKeys",
+        host: HostEnvironment::Pod,
+    }
 }

@@ -6,13 +6,16 @@ mod clusters;
 mod confirm;
 
 mod delivery;
+mod fields;
 mod filter;
 mod gate;
+mod inbox;
 mod limits;
 mod listeners;
 mod logs;
 mod manager;
 mod matcher;
+mod patch_fields;
 mod patches;
 mod reporter;
 mod requests;
@@ -22,40 +25,59 @@ mod source;
 mod timeouts;
 mod ungated;
 
-use super::cursor::YamlCursor;
-use super::finding::Finding;
+use super::cursor::{Spot, YamlCursor};
+use super::finding::{Finding, Level};
+use super::gate::HostEnvironment;
 use super::yaml::YamlNode;
 use bootstrap::BootstrapView;
 use reporter::Reporter;
 
-/// Checks a whole configuration of Envoy.
-pub(crate) fn check_bootstrap(root: &YamlNode, findings: &mut Vec<Finding>) {
-    check(&BootstrapView::new(YamlCursor::new(root, "")), findings);
+/// Checks a whole configuration of Envoy, in which the gate's plugins have these places.
+pub(crate) fn check_bootstrap(
+    root: &YamlNode,
+    plugins: &[Spot],
+    host: HostEnvironment,
+    findings: &mut Vec<Finding>,
+) {
+    let mut reporter = Reporter::default();
+    let bootstrap = BootstrapView::new(YamlCursor::new(root, ""), host);
+    filter::check_places(&bootstrap, plugins, &mut reporter);
+    fields::check(&bootstrap, &mut reporter);
+    check(&bootstrap, &mut reporter);
+    findings.extend(reporter.finish());
 }
 
 /// Checks the patches of an EnvoyFilter of Istio. What they leave out stands in Istio's own configuration.
-pub(crate) fn check_envoy_filter(document: &YamlNode, findings: &mut Vec<Finding>) {
-    let gateway = patches::view(YamlCursor::new(document, ""));
+pub(crate) fn check_envoy_filter(document: &YamlNode, plugins: &[Spot], findings: &mut Vec<Finding>) {
     // Without the gate, it is about something else.
-    if gateway.gated().next().is_some() {
-        check(&gateway, findings);
+    if plugins.is_empty() {
+        return;
     }
+    let mut reporter = Reporter::default();
+    let document = YamlCursor::new(document, "");
+    patch_fields::check(&document, plugins, &mut reporter);
+    let gateway = patches::view(document);
+    if gateway.gated().next().is_some() {
+        fields::check(&gateway, &mut reporter);
+        check(&gateway, &mut reporter);
+    } else if !reporter.has(Level::Error) {
+        filter::check_places(&gateway, plugins, &mut reporter);
+    }
+    findings.extend(reporter.finish());
 }
 
-fn check(bootstrap: &BootstrapView<'_>, findings: &mut Vec<Finding>) {
-    let mut reporter = Reporter::default();
-    let served = routing::check(bootstrap, &mut reporter);
-    filter::check(bootstrap, &mut reporter);
-    delivery::check(bootstrap, &served, &mut reporter);
-    ungated::check(bootstrap, &mut reporter);
-    manager::check(bootstrap, &mut reporter);
-    requests::check(bootstrap, &mut reporter);
-    source::check(bootstrap, &served, &mut reporter);
-    limits::check(bootstrap, &mut reporter);
-    timeouts::check(bootstrap, &mut reporter);
-    logs::check(bootstrap, &mut reporter);
-    listeners::check(bootstrap, &mut reporter);
-    clusters::check(bootstrap, &mut reporter);
-    confirm::check(bootstrap, &mut reporter);
-    findings.extend(reporter.finish());
+fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
+    let served = routing::check(bootstrap, reporter);
+    filter::check(bootstrap, reporter);
+    delivery::check(bootstrap, &served, reporter);
+    ungated::check(bootstrap, reporter);
+    manager::check(bootstrap, reporter);
+    requests::check(bootstrap, reporter);
+    source::check(bootstrap, &served, reporter);
+    limits::check(bootstrap, reporter);
+    timeouts::check(bootstrap, reporter);
+    logs::check(bootstrap, reporter);
+    listeners::check(bootstrap, reporter);
+    clusters::check(bootstrap, reporter);
+    confirm::check(bootstrap, reporter);
 }

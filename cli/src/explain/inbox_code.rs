@@ -10,7 +10,7 @@ pub(super) struct InboxCode {
     pub(super) remedy: &'static str,
 }
 
-const fn row(code: &'static str, meaning: &'static str, remedy: &'static str) -> InboxCode {
+pub(super) const fn row(code: &'static str, meaning: &'static str, remedy: &'static str) -> InboxCode {
     InboxCode { code, meaning, remedy }
 }
 

@@ -183,6 +183,38 @@ fn checks_the_shipped_files() {
     );
 }
 
+/// The examples of `--help`, with the files of the repository.
+#[test]
+fn takes_other_files_beside_a_configuration() {
+    let mut command = blobgate(&["check"]);
+    let folder = std::fs::read_dir(root().join("deploy/istio")).unwrap();
+    let files = folder.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some());
+    let end = command.args(files.filter(|path| path.extension().unwrap() == "yaml")).output().unwrap();
+    let out = text(&end.stdout);
+    assert_eq!(end.status.code(), Some(0), "{out}");
+    assert!(out.contains("gateway-volume.yaml: not checked: the file has no configuration"), "{out}");
+    let files = Files::new(&[("other.yaml", "a: 1\n"), ("broken.yaml", "a: [\n")]);
+    assert_eq!(found(&files.check(&["other.yaml", "none.yaml"]), 1).len(), 2);
+    assert_eq!(found(&files.check(&["other.yaml"]), 1), ["- error no-configuration"]);
+}
+
+#[test]
+fn says_that_a_template_is_none() {
+    let files = Files::new(&[("a.yaml", &format!("{{{{- if .Values.a }}}}\n{GATE}{{{{- end }}}}\n"))]);
+    let end = files.check(&["a.yaml"]);
+    let out = text(&end.stdout);
+    assert!(out.contains("the file is a template, and the parser stopped here: "), "{out}");
+    assert!(out.contains("; render it first: `helm template CHART | blobgate check -` [syntax]"), "{out}");
+}
+
+#[test]
+fn names_a_tab() {
+    let files = Files::new(&[("a.yaml", "version: 1\nhooks:\n\t- {name: a}\n")]);
+    let out = text(&files.check(&["a.yaml"]).stdout);
+    assert!(out.starts_with("a.yaml:3:1: error: the line starts with a tab"), "{out}");
+    assert!(out.contains("; write spaces [syntax]"), "{out}");
+}
+
 #[test]
 fn reads_standard_input_once() {
     let mut command = blobgate(&["check", "-"]);
@@ -205,8 +237,8 @@ fn reports_unreadable_files_with_the_others() {
     assert!(lines[1].starts_with(".: error: the file cannot be read: Is a directory"), "{out}");
     assert!(lines[1].contains("name its files"), "{out}");
     assert!(lines[2].starts_with("bytes.yaml: error: the file is not UTF-8 in line 2"), "{out}");
-    assert!(lines[3].starts_with("other.yaml: error: the file has no configuration of Blobgate"), "{out}");
-    assert_eq!((lines[4], lines.len()), ("4 errors, 0 warnings, 0 not checked", 5));
+    assert!(lines[3].starts_with("other.yaml: not checked: the file has no configuration"), "{out}");
+    assert_eq!((lines[4], lines.len()), ("3 errors, 0 warnings, 1 not checked", 5));
     assert_eq!(end.status.code(), Some(1));
 }
 

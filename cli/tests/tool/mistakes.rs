@@ -385,6 +385,56 @@ fn finds_no_error_in_variants() {
     }
 }
 
+/// Unusual files that are right: an edit of a shipped file each.
+#[test]
+fn finds_no_error_in_unusual_files() {
+    let host = "  - applyTo: VIRTUAL_HOST\n";
+    let istio = ShippedFile::Istio.text();
+    let (_, patch) = istio.split_once(host).unwrap();
+    let two_ports = format!("{host}{}{host}{patch}", patch.replace("portNumber: 443", "portNumber: 80"));
+    let struct_of_user = "http_filters:\n          - name: other\n            typed_config:\n              \"@type\": \
+                          type.googleapis.com/google.protobuf.Struct\n              value: {timeout: 20}\n          - name: blobgate";
+    let edits = [
+        // A proxy on the way to the provider, with the name of its own certificate.
+        (
+            ShippedFile::Runblob,
+            "{san_type: DNS, matcher: {exact: platform.runblob.io}}",
+            "{san_type: URI, matcher: {exact: spiffe://a/egress}}",
+        ),
+        (ShippedFile::Runblob, "matcher: {exact: platform.runblob.io}", "matcher: {suffix: .runblob.io}"),
+        // An inbox for one of the hooks.
+        (
+            ShippedFile::Shipped,
+            "match:\n                  prefix: /\n",
+            "match:\n                  path_separated_prefix: /webhook\n",
+        ),
+        (ShippedFile::Shipped, "http_filters:\n          - name: blobgate", struct_of_user),
+        (
+            ShippedFile::Shipped,
+            "          stream_idle_timeout: 30s\n",
+            "          stream_idle_timeout: 30.500s\n",
+        ),
+        (ShippedFile::Istio, &format!("{host}{patch}"), &two_ports),
+        (ShippedFile::Istio, "sni: hooks.example.com", "sni: \"*.example.com\""),
+        (ShippedFile::Istio, "domains: [hooks.example.com]", "domains: [\"*\"]"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let files: Vec<_> = edits
+        .iter()
+        .enumerate()
+        .map(|(number, (base, find, replace))| {
+            let file = folder.path().join(format!("{number}.yaml"));
+            let text = base.text();
+            assert!(text.contains(find), "the file has no {find:?}");
+            std::fs::write(&file, text.replace(find, replace)).unwrap();
+            file
+        })
+        .collect();
+    for ((_, _, replace), findings) in edits.iter().zip(check(&files)) {
+        has_no_error(replace, &findings);
+    }
+}
+
 /// Each block of a page that is a whole configuration of the gate.
 fn yaml_of_pages() -> Vec<String> {
     let pages =

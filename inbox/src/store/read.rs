@@ -2,7 +2,7 @@
 
 mod find;
 mod follow;
-mod story;
+pub(super) mod story;
 
 use super::change::{CANDIDATES, CandidateGroup, list};
 use super::row::{

@@ -157,5 +157,7 @@ fn ends_after_many_errors() {
     for number in 0..300 {
         let _ = writeln!(text, "- {{name: {number}_}}");
     }
-    assert_eq!(findings(&text).len(), MAX_ERRORS);
+    let found = findings(&text);
+    assert_eq!(found.len(), MAX_ERRORS + 1);
+    assert_eq!(found[0], "1:1 the configuration has more errors than the 100 here; correct these first");
 }

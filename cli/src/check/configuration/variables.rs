@@ -6,6 +6,7 @@ use crate::check::cursor::Spot;
 use crate::check::finding::{Finding, Level};
 use crate::check::frame;
 use crate::check::gate::{HostEnvironment, ModuleVariables};
+use crate::check::key_text::is_like_key;
 use crate::check::yaml::YamlNode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -67,6 +68,12 @@ impl<'v> KeyVariables<'v> {
             let shown = show_name(&name);
             findings.extend(match self.find(&name) {
                 KeyVariable::Known(_) => None,
+                _ if is_like_key(&name) => {
+                    let wrong = "is a key, not the name of an environment variable";
+                    let remedy =
+                        "write the variable's name, and make a new key: each reader of the file has this one";
+                    Some(Finding::new(Level::Error, &frame::KEY_AS_NAME, at, wrong, remedy))
+                }
                 KeyVariable::NotPassed => Some(self.not_passed(shown)),
                 KeyVariable::UnsetHere => {
                     let level = match unset {
@@ -83,7 +90,7 @@ impl<'v> KeyVariables<'v> {
                 }
             });
         }
-        self.report_values(findings);
+        self.report_values(tree, findings);
     }
 
     fn not_passed(&self, name: &str) -> Finding {
@@ -93,13 +100,15 @@ impl<'v> KeyVariables<'v> {
     }
 
     /// A key in the file is in each copy of the file.
-    fn report_values(&self, findings: &mut Vec<Finding>) {
-        let in_file = self.variables.listed.iter().flatten().filter(|(_, value)| value.is_some());
-        if let Some(name) = in_file.map(|(name, _)| show_name(name)).min() {
-            let wrong = format!("is beside the value of {name}, which each reader of the file gets");
-            let remedy =
-                format!("list its name in {}, and set the variable where Envoy starts", self.variables.list);
-            findings.push(Finding::new(Level::Warning, &frame::KEY_IN_FILE, self.spot(), wrong, remedy));
+    fn report_values(&self, tree: &YamlNode, findings: &mut Vec<Finding>) {
+        let keys = named(tree);
+        for (name, at) in &self.variables.values {
+            if keys.iter().any(|(_, key)| key == name) {
+                let wrong = format!("is the key in {}, which each reader of the file gets", show_name(name));
+                let list = self.variables.list;
+                let remedy = format!("list its name in {list}, and set the variable where Envoy starts");
+                findings.push(Finding::new(Level::Warning, &frame::KEY_IN_FILE, at.clone(), wrong, remedy));
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The parts of an Envoy configuration that concern the gate: listeners, HTTP connection managers, filters, clusters.
 
 use super::super::cursor::YamlCursor;
+use super::super::gate::HostEnvironment;
 use super::gate::GateView;
 use super::routes::HostView;
 use std::net::IpAddr;
@@ -10,6 +11,7 @@ pub(super) struct BootstrapView<'y> {
     pub(super) root: YamlCursor<'y>,
     /// Whether the file has everything. What is missing in a part may stand elsewhere.
     pub(super) extent: Extent,
+    pub(super) host: HostEnvironment,
     pub(super) listeners: Vec<ListenerView<'y>>,
     pub(super) managers: Vec<ManagerView<'y>>,
     pub(super) clusters: Vec<ClusterView<'y>>,
@@ -53,7 +55,7 @@ pub(super) struct ClusterView<'y> {
 }
 
 impl<'y> BootstrapView<'y> {
-    pub(super) fn new(root: YamlCursor<'y>) -> Self {
+    pub(super) fn new(root: YamlCursor<'y>, host: HostEnvironment) -> Self {
         let listeners: Vec<_> = root
             .get("static_resources")
             .map(|resources| resources.list("listeners"))
@@ -73,6 +75,7 @@ impl<'y> BootstrapView<'y> {
             managers: managers.collect(),
             clusters: clusters.collect(),
             extent: Extent::Whole,
+            host,
             listeners,
             root,
         }

@@ -24,6 +24,9 @@ macro_rules! rules {
 }
 
 rules! {
+    GATE_NOWHERE "gate-nowhere", "error, not checked",
+        "The gate is no HTTP filter of a listener, mostly by a misspelled key or type. Not checked inside another filter.",
+        "Envoy refuses the file, or never runs the gate.";
     HOST_FLAG "host-flag", "error",
         "`allow_on_headers_stop_iteration` is missing or not true.",
         "Envoy gives the gate no body. Every delivery gets 503 `host-misconfigured`.";
@@ -54,6 +57,9 @@ rules! {
     UNKNOWN_FILTER "unknown-filter", "error, warning",
         "A name in `typed_per_filter_config` is no HTTP filter of this listener.",
         "Envoy ignores the entry, so the gate does not run.";
+    EMPTY_ENTRY "empty-filter-entry", "error",
+        "A `FilterConfig` in `typed_per_filter_config` has neither `config` nor `disabled: true`.",
+        "Envoy does not start.";
     DISABLED_HOOK "gate-not-enabled", "error",
         "The first route for a hook's path does not enable the gate.",
         "The gate never runs on the hook.";
@@ -82,11 +88,14 @@ rules! {
         "No route leads a verdict of a hook to a cluster.",
         "These events never arrive.";
     INBOX_BYPASS "inbox-bypass", "error",
-        "The route to the inbox leaves out a verdict of a hook.",
+        "The route to the inbox takes no delivery of a verdict of a hook, by its `match` or after another route.",
         "These events are not stored.";
     QUARANTINE_ROUTE "quarantine-route", "error",
         "Quarantined deliveries lead to a service that takes accepted ones.",
         "The service may act on an invalid event.";
+    UNKNOWN_HEADER "unknown-gate-header", "error",
+        "A route matches a `blobgate-` header that the gate does not set.",
+        "The route never matches, or takes everything.";
     GATE_HEADERS "gate-headers", "error",
         "A route adds or removes a header that only the gate sets.",
         "Services act on another verdict or signature than the gate's.";
@@ -151,7 +160,7 @@ rules! {
         "`request_timeout` is no longer than `confirm.timeout`.",
         "A slow confirmation ends in 408.";
     IDLE_TIMEOUT "idle-timeout", "warning",
-        "`stream_idle_timeout` or `max_stream_duration` is shorter than a route's `timeout`.",
+        "`stream_idle_timeout`, `max_stream_duration` or a route's `idle_timeout` is shorter than a route's `timeout`, or `per_try_timeout` below a second.",
         "Envoy ends deliveries that are still on their way.";
     SLOW_CLIENTS "slow-clients", "warning",
         "`request_timeout` is missing or 0.",
@@ -180,6 +189,18 @@ rules! {
     ADMIN_EXPOSED "admin-exposed", "error, warning",
         "A route leads to more of the admin page than metrics and readiness, or other machines reach it.",
         "Its clients can stop Envoy.";
+    REGEX "regex", "error",
+        "A regular expression has an open group or another fault.",
+        "Envoy refuses it.";
+    DURATION "duration", "error",
+        "A time is no number with `s`, such as `20` or `20000ms`.",
+        "Envoy refuses it.";
+    DOMAINS "domains", "error",
+        "A virtual host has no domain, or one that another has.",
+        "Envoy refuses it.";
+    PATCH "patch", "error, warning",
+        "An EnvoyFilter has a key, kind, operation or context that istiod does not know, or that does not insert the gate. Or the gate's host has no virtual host.",
+        "istiod ignores the patch without a message. The gate does not run.";
     NODE "node", "error",
         "`credential_injector` is there, and `node.id` or `node.cluster` is not.",
         "Envoy does not start.";
@@ -196,8 +217,8 @@ rules! {
         "A cluster that gets deliveries has `outlier_detection`.",
         "After some failures, Envoy refuses deliveries without an attempt.";
     CLUSTER_LOOP "cluster-loop", "error",
-        "A cluster of a service or of the inbox is the gate's own listener.",
-        "Deliveries come back to the gate.";
+        "A cluster of a service or of the inbox is a listener of this Envoy that leads there again.",
+        "Deliveries go in a circle.";
     STATIC_NAME "static-name", "error",
         "A cluster of type `STATIC` has a name as its address.",
         "Envoy does not start.";
@@ -212,10 +233,13 @@ rules! {
         "Others on the way read the API key, and confirm forged events.";
     CONFIRM_UNVERIFIED "confirm-unverified", "error, warning",
         "The status API's certificate or its name is not verified. A warning on this machine.",
-        "Anybody on the way can confirm forged events.";
+        "Any host on the way can confirm forged events.";
     CONFIRM_NAME "confirm-name", "error, warning",
         "`sni` of the status API's cluster is missing, or differs from `confirm.authority`.",
         "Its servers may refuse the connection.";
+    CONFIRM_CERTIFICATE "confirm-certificate", "error",
+        "The status API's certificate cannot pass: the names are those of another host, or `trusted_ca` is the development certificate.",
+        "Every confirmation fails.";
     CONFIRM_KEY "confirm-key", "warning",
         "The status API's cluster has no `credential_injector`.",
         "Without the API key, every call gets 401.";

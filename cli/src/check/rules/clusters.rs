@@ -1,12 +1,13 @@
 //! The clusters that routes and the gate use.
 
 use super::super::cursor::YamlCursor;
-use super::bootstrap::{BootstrapView, ClusterView, host_and_port, is_local_host};
+use super::bootstrap::{BootstrapView, ClusterView, ManagerView, host_and_port, is_local_host};
 use super::catalog::{
     CLUSTER_LOOP, DNS_FAMILY, INBOX_HEALTH, INBOX_PORT, OUTLIERS, STATIC_NAME, UNKNOWN_CLUSTER,
 };
 use super::delivery::Destinations;
 use super::reporter::Reporter;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
@@ -81,6 +82,41 @@ fn check_addresses(cluster: &ClusterView<'_>, reporter: &mut Reporter) {
     }
 }
 
+/// The clusters to which the listener at an address of this machine leads judged deliveries.
+fn leads_to<'b>(bootstrap: &'b BootstrapView<'_>, cluster: &ClusterView<'_>) -> Vec<&'b str> {
+    let ports: Vec<u64> = cluster
+        .addresses()
+        .iter()
+        .filter_map(host_and_port)
+        .filter(|(host, port)| is_local_host(host) && *port != 0)
+        .map(|(_, port)| port)
+        .collect();
+    let is_there = |manager: &&ManagerView<'_>| {
+        let address = bootstrap.listener(manager).and_then(|listener| listener.at.get("address"));
+        address.and_then(|address| host_and_port(&address)).is_some_and(|(_, port)| ports.contains(&port))
+    };
+    let hosts = bootstrap.managers.iter().filter(is_there).flat_map(|manager| &manager.hosts);
+    let routes = hosts.flat_map(|host| &host.routes).filter(|route| route.needs_verdict());
+    routes.flat_map(|route| route.clusters()).map(|(name, _)| *name).collect()
+}
+
+/// Whether the listeners of this Envoy lead a cluster's deliveries to the cluster again.
+fn is_circle(bootstrap: &BootstrapView<'_>, cluster: &ClusterView<'_>) -> bool {
+    let mut next = leads_to(bootstrap, cluster);
+    let mut seen = BTreeSet::new();
+    while let Some(name) = next.pop() {
+        if name == cluster.name {
+            return true;
+        }
+        if seen.insert(name)
+            && let Some(other) = bootstrap.cluster(name)
+        {
+            next.extend(leads_to(bootstrap, other));
+        }
+    }
+    false
+}
+
 /// A gated cluster that is a listener of this Envoy with the gate sends deliveries in a circle.
 fn check_loop(bootstrap: &BootstrapView<'_>, cluster: &ClusterView<'_>, reporter: &mut Reporter) {
     let listeners = bootstrap.gated().filter_map(|(manager, _)| bootstrap.listener(manager));
@@ -94,8 +130,14 @@ fn check_loop(bootstrap: &BootstrapView<'_>, cluster: &ClusterView<'_>, reporter
             && ports.contains(&port)
         {
             let wrong = format!("is port {port} of this Envoy's own gate: judged deliveries come back to it");
-            reporter.error(&CLUSTER_LOOP, address.spot(), wrong, "write the service's address");
+            return reporter.error(&CLUSTER_LOOP, address.spot(), wrong, "write the service's address");
         }
+    }
+    if is_circle(bootstrap, cluster) {
+        let addresses = cluster.addresses();
+        let at = addresses.first().map_or_else(|| cluster.at.spot(), YamlCursor::spot);
+        let wrong = format!("is a listener of this Envoy that leads to {} again", cluster.name);
+        reporter.error(&CLUSTER_LOOP, at, wrong, "write the service's address");
     }
 }
 

@@ -1,12 +1,16 @@
 //! The cluster of the provider's status API. Its answers authenticate senders.
 
 use super::super::cursor::{Spot, YamlCursor};
-use super::bootstrap::{BootstrapView, ClusterView};
+use super::bootstrap::{BootstrapView, ClusterView, host_and_port};
 use super::catalog::{
-    CONFIRM_CLUSTER, CONFIRM_KEY, CONFIRM_NAME, CONFIRM_PLAINTEXT, CONFIRM_SANDBOX, CONFIRM_UNVERIFIED,
+    CONFIRM_CERTIFICATE, CONFIRM_CLUSTER, CONFIRM_KEY, CONFIRM_NAME, CONFIRM_PLAINTEXT, CONFIRM_SANDBOX,
+    CONFIRM_UNVERIFIED,
 };
 use super::gate::{ConfirmView, GateView};
+use super::matcher::{self, Truth};
 use super::reporter::Reporter;
+use std::net::IpAddr;
+use std::path::Path;
 
 pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
     for (_, gate) in bootstrap.gated() {
@@ -68,13 +72,16 @@ fn check_cluster(
             "add the http_filters of envoy.yaml's runblob_api",
         );
     }
+    if cluster.at.get("transport_socket_matches").is_none() {
+        check_tls(cluster, confirm, reporter);
+    }
+}
+
+fn check_tls(cluster: &ClusterView<'_>, confirm: &ConfirmView, reporter: &mut Reporter) {
     let mut report = |rule, at: Spot, wrong: &str, remedy: &str| match cluster.is_local() {
         true => reporter.warn(rule, at, wrong, remedy),
         false => reporter.error(rule, at, wrong, remedy),
     };
-    if cluster.at.get("transport_socket_matches").is_some() {
-        return;
-    }
     let Some(tls) = cluster.tls() else {
         let wrong = "is missing or not TLS: others on the way read the API key, and confirm forged events";
         return report(
@@ -113,6 +120,48 @@ fn check_cluster(
         cluster.is_local(),
         reporter,
     );
+    if !cluster.is_local() {
+        check_certificate(cluster, &tls, host, reporter);
+    }
+}
+
+/// The certificate of the provider, or of a proxy on the way to it, passes.
+fn check_certificate(cluster: &ClusterView<'_>, tls: &YamlCursor<'_>, host: &str, reporter: &mut Reporter) {
+    /// The certificate that `make certs` creates for this machine.
+    const DEVELOPMENT: &str = "certs/edge.pem";
+    let Some(context) = tls.at(&["common_tls_context", "validation_context"]) else { return };
+    if let Some(file) = context.at(&["trusted_ca", "filename"])
+        && file.text().is_some_and(|name| Path::new(name).ends_with(DEVELOPMENT))
+    {
+        let wrong = format!("is the certificate for development: every call to {host} fails");
+        let remedy = "write `trusted_ca: {filename: /etc/ssl/certs/ca-certificates.crt}`";
+        reporter.error(&CONFIRM_CERTIFICATE, file.spot(), wrong, remedy);
+    }
+    let addresses = cluster.addresses();
+    let endpoints = addresses.iter().filter_map(|address| Some(host_and_port(address)?.0));
+    let mut names: Vec<&str> = endpoints.filter(|name| name.parse::<IpAddr>().is_err()).collect();
+    if names.is_empty() {
+        names.extend(tls.text_at(&["sni"]));
+    }
+    names.push(host);
+    // A certificate may have a wildcard in the place of the first label.
+    let wildcards: Vec<String> =
+        names.iter().filter_map(|name| Some(format!("*.{}", name.split_once('.')?.1))).collect();
+    names.extend(wildcards.iter().map(String::as_str));
+    let typed = context.list("match_typed_subject_alt_names");
+    // Others are names of a proxy, such as a SPIFFE id.
+    if typed.iter().any(|name| !name.get("san_type").is_some_and(|kind| kind.is_enum("DNS", 2.0))) {
+        return;
+    }
+    let matchers: Vec<_> = typed.iter().filter_map(|name| name.get("matcher")).collect();
+    let passes = |one: &YamlCursor<'_>| names.iter().any(|name| matcher::holds(one, name) != Truth::No);
+    if let Some(first) = matchers.first()
+        && !matchers.iter().any(passes)
+    {
+        let wrong = format!("is not the name of {host}: every call to it fails");
+        let remedy = format!("write `{{exact: {host}}}`");
+        reporter.error(&CONFIRM_CERTIFICATE, first.spot(), wrong, remedy);
+    }
 }
 
 fn check_verification(
@@ -138,12 +187,12 @@ fn check_verification(
             .map_or_else(|| tls.spot_of("common_tls_context"), |common| common.spot_of("validation_context"));
         return report(
             at,
-            "is missing: anybody on the way can confirm forged events",
+            "is missing: any host on the way can confirm forged events",
             "write validation_context with trusted_ca and match_typed_subject_alt_names".to_owned(),
         );
     };
     if context.get("trust_chain_verification").is_some_and(|chain| chain.is_enum("ACCEPT_UNTRUSTED", 1.0)) {
-        let wrong = "accepts every certificate: anybody on the way can confirm forged events";
+        let wrong = "accepts every certificate: any host on the way can confirm forged events";
         report(context.spot_of("trust_chain_verification"), wrong, "remove it".to_owned());
     }
     let pins = ["verify_certificate_spki", "verify_certificate_hash"];
@@ -153,7 +202,7 @@ fn check_verification(
     let authorities = ["trusted_ca", "system_root_certs", "ca_certificate_provider_instance"];
     if authorities.iter().all(|key| context.get(key).is_none()) {
         let wrong =
-            "is missing: Envoy verifies no certificate, and anybody on the way can confirm forged events";
+            "is missing: Envoy verifies no certificate, and any host on the way can confirm forged events";
         report(
             context.spot_of("trusted_ca"),
             wrong,

@@ -3,8 +3,9 @@
 use super::super::cursor::{Spot, YamlCursor};
 use super::bootstrap::BootstrapView;
 use super::catalog::{
-    GATE_HEADERS, INBOX_BYPASS, OPEN_ROUTE, QUARANTINE_ROUTE, REDIRECT, UNDELIVERED, UNGATED_JUDGED,
+    GATE_HEADERS, OPEN_ROUTE, QUARANTINE_ROUTE, REDIRECT, UNDELIVERED, UNGATED_JUDGED, UNKNOWN_HEADER,
 };
+use super::inbox;
 use super::matcher::{SampleRequest, SampleSender};
 use super::reporter::Reporter;
 use super::routes::{RouteAction, RouteView};
@@ -12,6 +13,34 @@ use super::routing::{ServedHook, unjudged};
 use blobgate::contract::header::{self, PREFIX, WEBHOOK_PREFIX};
 use blobgate::contract::{Kind, Verdict};
 use std::collections::BTreeSet;
+
+/// The gate headers, and those that the inbox adds.
+pub(super) const KNOWN_HEADERS: [&str; 24] = [
+    header::VERDICT,
+    header::HOOK,
+    header::DIALECT,
+    header::CONTRACT,
+    header::REASON,
+    header::OBSERVED,
+    header::GENERATION_ID,
+    header::EVENT,
+    header::CLAIMED_EVENT,
+    header::RESULT_HOST,
+    header::CLIENT,
+    header::DETAIL,
+    header::DRIFT,
+    header::PROOFS,
+    header::TOKEN_ID,
+    header::JOB,
+    header::ERROR_CODE,
+    header::ERROR_CLASS,
+    header::ERROR_RETRYABLE,
+    header::ATTEMPT,
+    header::REDELIVERY,
+    header::SUPERSEDES,
+    header::OVERRIDE,
+    header::SOURCE,
+];
 
 /// The clusters by what they get.
 pub(super) struct Destinations<'y> {
@@ -49,6 +78,9 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, served: &[ServedHook<'_, '_>]
         check_redirect(served, reporter);
         check_verdicts(served, &destinations, reporter);
     }
+    inbox::check(served, &destinations, reporter);
+    let hosts = bootstrap.managers.iter().flat_map(|manager| &manager.hosts);
+    hosts.flat_map(|host| &host.routes).for_each(|route| check_matched_headers(route, reporter));
     for (manager, _) in bootstrap.gated() {
         for host in &manager.hosts {
             for route in &host.routes {
@@ -152,7 +184,6 @@ fn check_verdicts(served: &ServedHook<'_, '_>, destinations: &Destinations<'_>, 
         for (at, has_route, events) in lost {
             undelivered(at, served, verdict, &events, has_route, reporter);
         }
-        check_inbox(served, verdict, destinations, reporter);
     }
 }
 
@@ -190,27 +221,17 @@ fn check_quarantine(route: &RouteView<'_>, destinations: &Destinations<'_>, repo
     }
 }
 
-/// A verdict that the inbox's route does not take is not stored.
-fn check_inbox(
-    served: &ServedHook<'_, '_>,
-    verdict: Verdict,
-    destinations: &Destinations<'_>,
-    reporter: &mut Reporter,
-) {
-    let to_inbox = |route: &&RouteView<'_>| {
-        route.needs_verdict()
-            && route.clusters().iter().any(|(cluster, _)| destinations.inboxes.contains(cluster))
-    };
-    let routes = || served.host.routes.iter().filter(to_inbox);
-    let Some(first) = routes().next() else { return };
-    if routes().any(|route| route.admits(header::VERDICT, verdict.name())) {
-        return;
+/// A matcher of a header that the gate never sets.
+fn check_matched_headers(route: &RouteView<'_>, reporter: &mut Reporter) {
+    let conditions = route.at.get("match").map(|conditions| conditions.list("headers")).unwrap_or_default();
+    for matcher in conditions {
+        let name = matcher.text_at(&["name"]).unwrap_or_default().to_ascii_lowercase();
+        if name.starts_with(PREFIX) && !KNOWN_HEADERS.contains(&&*name) {
+            let wrong = format!("is {name}, which is no header of the gate: no delivery has it");
+            let remedy = format!("write {}, {} or another gate header", header::VERDICT, header::EVENT);
+            reporter.error(&UNKNOWN_HEADER, matcher.spot_of("name"), wrong, remedy);
+        }
     }
-    let at = first.matchers_of(header::VERDICT).first().map_or_else(|| first.at.spot(), YamlCursor::spot);
-    let verdict = verdict.name();
-    let wrong =
-        format!("leaves out {verdict} deliveries of the hook {}: they bypass the inbox", served.hook.name);
-    reporter.error(&INBOX_BYPASS, at, wrong, "match `accepted|quarantined|observed`");
 }
 
 /// Routes that set or remove gate headers replace the gate's.

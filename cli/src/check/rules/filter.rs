@@ -1,10 +1,11 @@
 //! The gate's own filter.
 
-use super::super::cursor::YamlCursor;
+use super::super::cursor::{Spot, YamlCursor};
+use super::super::gate::HostEnvironment;
 use super::bootstrap::{BootstrapView, Extent, FilterView, ManagerView};
 use super::catalog::{
-    ELSEWHERE, FAILURE_POLICY, FILTER_AFTER_ROUTER, FILTER_ORDER, HOST_FLAG, MISSING_FILE, PEER_FILTER,
-    RUNTIME, VM_ID,
+    ELSEWHERE, FAILURE_POLICY, FILTER_AFTER_ROUTER, FILTER_ORDER, GATE_NOWHERE, HOST_FLAG, MISSING_FILE,
+    PEER_FILTER, RUNTIME, VM_ID,
 };
 use super::gate::{GateView, HookHop};
 use super::reporter::Reporter;
@@ -50,6 +51,28 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
         }
     }
     check_machines(bootstrap, reporter);
+}
+
+/// Reports a gate that is no HTTP filter of a listener. Every other rule is about filters of listeners, and finds nothing there.
+pub(super) fn check_places(bootstrap: &BootstrapView<'_>, plugins: &[Spot], reporter: &mut Reporter) {
+    /// Filters that contain filters, and filters that a server sends.
+    const WRAPPERS: [&str; 5] =
+        ["extension_config", "extensionConfig", "default_config", "defaultConfig", "EXTENSION_CONFIG"];
+    for plugin in plugins {
+        let node = |gate: &GateView<'_>| (gate.plugin.node().line, gate.plugin.node().column);
+        if bootstrap.gated().any(|(_, gate)| node(gate) == (plugin.line, plugin.column)) {
+            continue;
+        }
+        let at = plugin.clone();
+        if WRAPPERS.iter().any(|name| at.field.contains(name)) {
+            let wrong = "is the gate inside another filter: what stands around it is not checked";
+            return reporter.not_checked(&GATE_NOWHERE, at, wrong, "");
+        }
+        let wrong =
+            "is the gate, and no listener has it as a filter: Envoy refuses the file, or never runs the gate";
+        let remedy = "correct a key or a type above: static_resources.listeners, filter_chains, filters, HttpConnectionManager, http_filters, Wasm, config";
+        reporter.error(&GATE_NOWHERE, at, wrong, remedy);
+    }
 }
 
 fn check_plugin(plugin: &YamlCursor<'_>, reporter: &mut Reporter) {
@@ -131,7 +154,7 @@ fn check_machine(bootstrap: &BootstrapView<'_>, plugin: &YamlCursor<'_>, reporte
         );
     };
     // A manifest names a file of its pod.
-    if bootstrap.extent == Extent::Whole
+    if bootstrap.host == HostEnvironment::Envoy
         && let Some(file) = code.at(&["local", "filename"])
         && let Some(name) = file.text()
         && !Path::new(name).is_file()

@@ -4,16 +4,12 @@ use super::super::cursor::{Spot, YamlCursor};
 use super::super::gate::is_gate;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use blobgate::confirm::DEFAULT_TIMEOUT;
 use blobgate::contract::Verdict;
+use blobgate::hook::{DEFAULT_BODY_BYTES, MAX_BODY_BYTES};
 use serde_json::Value;
 use std::time::Duration;
 
-/// The default `max_body_bytes`.
-const DEFAULT_BODY_BYTES: f64 = 65_536.0;
-/// The largest `max_body_bytes`.
-const MAX_BODY_BYTES: f64 = 1_000_000.0;
-/// The default `timeout` of `confirm`.
-const DEFAULT_CONFIRM_TIMEOUT: Duration = Duration::from_secs(3);
 /// The last segment of a path with `{token}` in a sample request.
 const SAMPLE_TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.e30.c2ln";
 
@@ -39,7 +35,7 @@ pub(super) struct HookView {
     pub(super) has_allowlist: bool,
     pub(super) hop: HookHop,
     pub(super) names_confirmed: bool,
-    pub(super) max_body_bytes: f64,
+    pub(super) max_body_bytes: usize,
 }
 
 /// A hook's `transport`.
@@ -88,8 +84,8 @@ impl<'y> GateView<'y> {
         Some(Self { confirm: settings.confirm(), plugin, hooks, environment })
     }
 
-    pub(super) fn max_body_bytes(&self) -> f64 {
-        self.hooks.iter().map(|hook| hook.max_body_bytes).fold(0.0, f64::max)
+    pub(super) fn max_body_bytes(&self) -> usize {
+        self.hooks.iter().map(|hook| hook.max_body_bytes).max().unwrap_or_default()
     }
 
     pub(super) fn takes_tokens(&self) -> bool {
@@ -122,7 +118,7 @@ impl GateSettings<'_> {
             // The gate does not load with more.
             max_body_bytes: hook
                 .get("max_body_bytes")
-                .and_then(Value::as_f64)
+                .and_then(|size| usize::try_from(size.as_u64()?).ok())
                 .filter(|size| *size <= MAX_BODY_BYTES)
                 .unwrap_or(DEFAULT_BODY_BYTES),
         })
@@ -137,7 +133,7 @@ impl GateSettings<'_> {
             spot: self.spot(&["confirm"], None, "cluster"),
             cluster: text("cluster")?.to_owned(),
             authority: text("authority").unwrap_or_default().to_owned(),
-            timeout: timeout.unwrap_or(DEFAULT_CONFIRM_TIMEOUT),
+            timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
         })
     }
 

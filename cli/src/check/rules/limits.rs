@@ -19,7 +19,7 @@ const ADDED_HEADERS: f64 = 33.0;
 pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
     let destinations = Destinations::new(bootstrap);
     for (manager, gate) in bootstrap.gated() {
-        let needed = gate.max_body_bytes();
+        let needed = number(gate.max_body_bytes());
         let listener = bootstrap.listener(manager).map(|listener| &listener.at);
         check_body(bootstrap, manager, listener, needed, reporter);
         let has_inbox = manager.hosts.iter().flat_map(|host| &host.routes).any(|route| {

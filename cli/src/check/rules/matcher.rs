@@ -3,6 +3,16 @@
 use super::super::cursor::YamlCursor;
 use blobgate::contract::header::{self, PREFIX};
 use regex::Regex;
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// The most compiled expressions: one takes some 10 KB.
+const MAX_COMPILED: usize = 10_000;
+
+thread_local! {
+    /// Each sample request meets the same expressions again.
+    static COMPILED: RefCell<HashMap<String, Option<Regex>>> = RefCell::new(HashMap::new());
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Truth {
@@ -33,7 +43,7 @@ pub(super) enum SampleSender {
 pub(super) fn evaluate(conditions: &YamlCursor<'_>, request: &SampleRequest<'_>) -> Truth {
     let headers = conditions.list("headers");
     let headers = headers.iter().map(|matcher| request_header(matcher, request));
-    // Anybody chooses the query. A runtime fraction changes while Envoy runs.
+    // Any client chooses the query. A runtime fraction changes while Envoy runs.
     let undecided =
         ["query_parameters", "runtime_fraction", "grpc", "tls_context", "dynamic_metadata", "filter_state"];
     let undecided = undecided.iter().map(|key| match conditions.get(key) {
@@ -43,7 +53,16 @@ pub(super) fn evaluate(conditions: &YamlCursor<'_>, request: &SampleRequest<'_>)
     headers.chain(undecided).chain([path(conditions, request.path)]).min().unwrap_or(Truth::Yes)
 }
 
-fn path(conditions: &YamlCursor<'_>, path: &str) -> Truth {
+/// The condition on a header that a request does not meet.
+pub(super) fn unmet_header<'y>(
+    conditions: &YamlCursor<'y>,
+    request: &SampleRequest<'_>,
+) -> Option<YamlCursor<'y>> {
+    conditions.list("headers").into_iter().find(|matcher| request_header(matcher, request) == Truth::No)
+}
+
+/// Whether the path of a `match` matches.
+pub(super) fn path(conditions: &YamlCursor<'_>, path: &str) -> Truth {
     let ignores_case = conditions.get("case_sensitive").is_some() && !conditions.is_true("case_sensitive");
     let fold = |text: &str| if ignores_case { text.to_ascii_lowercase() } else { text.to_owned() };
     let actual = fold(path);
@@ -145,7 +164,15 @@ pub(super) fn holds(condition: &YamlCursor<'_>, value: &str) -> Truth {
 
 /// RE2 matches the whole text. An expression that only RE2 reads is undecided.
 fn matches_whole(pattern: &str, text: &str) -> Truth {
-    Regex::new(&format!("^(?:{pattern})$")).map_or(Truth::Maybe, |regex| truth(regex.is_match(text)))
+    COMPILED.with_borrow_mut(|compiled| {
+        if compiled.len() >= MAX_COMPILED {
+            compiled.clear();
+        }
+        let regex = compiled
+            .entry(pattern.to_owned())
+            .or_insert_with(|| Regex::new(&format!("^(?:{pattern})$")).ok());
+        regex.as_ref().map_or(Truth::Maybe, |regex| truth(regex.is_match(text)))
+    })
 }
 
 fn truth(is_true: bool) -> Truth {

@@ -1,6 +1,7 @@
 //! The parts of a gateway's configuration that the patches of an EnvoyFilter have.
 
 use super::super::cursor::YamlCursor;
+use super::super::gate::HostEnvironment;
 use super::bootstrap::{BootstrapView, Extent, FilterView, ListenerView, ManagerView};
 use super::routes::{HostView, RouteView};
 
@@ -29,6 +30,7 @@ pub(super) fn view(document: YamlCursor<'_>) -> BootstrapView<'_> {
     BootstrapView {
         root: document,
         extent: Extent::Part,
+        host: HostEnvironment::Pod,
         listeners,
         managers: vec![manager],
         clusters: Vec::new(),

@@ -3,11 +3,16 @@
 use super::super::cursor::Spot;
 use super::super::finding::{Finding, Level};
 use super::catalog::Rule;
+use std::collections::{HashMap, HashSet};
 
 /// The findings so far. An alias leads to one place several times, which counts once.
 #[derive(Default)]
 pub(super) struct Reporter {
     findings: Vec<Finding>,
+    /// The sentences of a rule at a place: a file may have thousands of findings.
+    known: HashSet<(usize, usize, &'static str, String)>,
+    /// The first finding of a rule at a place.
+    first: HashMap<(usize, usize, &'static str), usize>,
 }
 
 impl Reporter {
@@ -42,11 +47,9 @@ impl Reporter {
     }
 
     pub(super) fn add(&mut self, level: Level, rule: &'static Rule, at: Spot, wrong: String, remedy: String) {
-        let is_same = |known: &Finding| {
-            (known.line, known.column, known.rule, &known.wrong) == (at.line, at.column, rule.name, &wrong)
-        };
-        if !self.findings.iter().any(is_same) {
-            let Spot { line, column, field } = at;
+        let Spot { line, column, field } = at;
+        if self.known.insert((line, column, rule.name, wrong.clone())) {
+            self.first.entry((line, column, rule.name)).or_insert(self.findings.len());
             self.findings.push(Finding { line, column, field, level, rule: rule.name, wrong, remedy });
         }
     }
@@ -60,13 +63,16 @@ impl Reporter {
         wrong: String,
         remedy: String,
     ) {
-        let is_same =
-            |known: &Finding| (known.line, known.column, known.rule) == (at.line, at.column, rule.name);
-        match self.findings.iter_mut().find(|known| is_same(known)) {
+        let first = self.first.get(&(at.line, at.column, rule.name)).copied();
+        match first.and_then(|index| self.findings.get_mut(index)) {
             Some(known) if known.level <= level => {}
             Some(known) => (known.level, known.wrong, known.remedy) = (level, wrong, remedy),
             None => self.add(level, rule, at, wrong, remedy),
         }
+    }
+
+    pub(super) fn has(&self, level: Level) -> bool {
+        self.findings.iter().any(|finding| finding.level == level)
     }
 
     /// The findings in the order of the file.

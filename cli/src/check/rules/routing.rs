@@ -2,7 +2,7 @@
 
 use super::super::cursor::YamlCursor;
 use super::bootstrap::{BootstrapView, Extent, ManagerView};
-use super::catalog::{DISABLED_HOOK, ELSEWHERE, OPEN_ROUTE, UNKNOWN_FILTER, UNROUTED_HOOK};
+use super::catalog::{DISABLED_HOOK, ELSEWHERE, EMPTY_ENTRY, OPEN_ROUTE, UNKNOWN_FILTER, UNROUTED_HOOK};
 use super::delivery::Destinations;
 use super::gate::HookView;
 use super::matcher::{SampleRequest, SampleSender};
@@ -134,12 +134,18 @@ fn check_names(manager: &ManagerView<'_>, reporter: &mut Reporter) {
     let Some(gate) = manager.gate_filter() else { return };
     let check = |scope: &YamlCursor<'_>, reporter: &mut Reporter| {
         for (name, entry) in per_filter(scope) {
+            let is_config = entry.text_at(&["@type"]).is_some_and(|kind| kind.ends_with(".FilterConfig"));
+            if is_config && entry.get("config").is_none() && !entry.is_true("disabled") {
+                let wrong = "has neither config nor `disabled: true`: Envoy refuses it";
+                let remedy = "write `config: {}` beside its @type";
+                reporter.error(&EMPTY_ENTRY, entry.spot(), wrong, remedy);
+            }
             if manager.filters.iter().any(|filter| filter.name == name) {
                 continue;
             }
             let wrong = "is the name of no HTTP filter here: Envoy ignores it";
             let remedy = format!("write the filter's name; the gate's is {}", gate.name);
-            match entry.text_at(&["@type"]).is_some_and(|kind| kind.ends_with(".FilterConfig")) {
+            match is_config {
                 true => reporter.error(&UNKNOWN_FILTER, entry.spot(), wrong, remedy),
                 false => reporter.warn(&UNKNOWN_FILTER, entry.spot(), wrong, remedy),
             }

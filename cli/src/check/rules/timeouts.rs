@@ -107,7 +107,26 @@ fn check_route(forward: &YamlCursor<'_>, receive: Duration, reporter: &mut Repor
         );
         reporter.error(&SENDER_TIMEOUT, at, wrong, remedy);
     }
+    check_attempt(forward, timeout, reporter);
     timeout
+}
+
+/// A route's own limits, shorter than its timeout.
+fn check_attempt(forward: &YamlCursor<'_>, timeout: Duration, reporter: &mut Reporter) {
+    /// A service that stores a delivery may take this long.
+    const MIN_ATTEMPT: Duration = Duration::from_secs(1);
+    let is_below = |limit: &YamlCursor<'_>, least: Duration| {
+        limit.duration().is_some_and(|time| !time.is_zero() && time < least)
+    };
+    if let Some(limit) = forward.get("idle_timeout").filter(|limit| is_below(limit, timeout)) {
+        let wrong = "ends deliveries before the route's timeout: RunBlob sends them again";
+        reporter.warn(&IDLE_TIMEOUT, limit.spot(), wrong, "remove it");
+    }
+    let limit = forward.at(&["retry_policy", "per_try_timeout"]);
+    if let Some(limit) = limit.filter(|limit| is_below(limit, MIN_ATTEMPT)) {
+        let wrong = "ends an attempt that the service may still take: RunBlob sends it again";
+        reporter.warn(&IDLE_TIMEOUT, limit.spot(), wrong, "remove it, since the route has a timeout");
+    }
 }
 
 fn check_idle(manager: &ManagerView<'_>, longest: Duration, reporter: &mut Reporter) {
@@ -121,12 +140,9 @@ fn check_idle(manager: &ManagerView<'_>, longest: Duration, reporter: &mut Repor
                 "ends requests before their route's timeout of {}s: RunBlob sends them again",
                 longest.as_secs_f64()
             );
-            reporter.warn(
-                &IDLE_TIMEOUT,
-                limit.spot(),
-                wrong,
-                "make it longer than the timeouts of the routes, such as 30s",
-            );
+            let remedy =
+                format!("write more than {}s, or shorten the route's timeout", longest.as_secs_f64());
+            reporter.warn(&IDLE_TIMEOUT, limit.spot(), wrong, remedy);
         }
     }
 }

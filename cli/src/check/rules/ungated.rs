@@ -1,9 +1,11 @@
 //! Ways to a gated service without the gate.
 
 use super::super::cursor::YamlCursor;
-use super::bootstrap::{BootstrapView, Extent, ListenerView, ManagerView, is_loopback};
-use super::catalog::{EARLY_REMOVAL, EXPOSED_SERVICES, HOST_NAMES, UNGATED_ROUTE};
-use super::delivery::{Destinations, target};
+use super::bootstrap::{
+    BootstrapView, Extent, ListenerView, ManagerView, host_and_port, is_local_host, is_loopback,
+};
+use super::catalog::{EARLY_REMOVAL, EXPOSED_SERVICES, GATE_HEADERS, HOST_NAMES, UNGATED_ROUTE};
+use super::delivery::{Destinations, KNOWN_HEADERS, target};
 use super::gate::HookView;
 use super::matcher::{self, SampleSender, Truth};
 use super::reporter::Reporter;
@@ -25,7 +27,10 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
             ways.check_host(manager, host, reporter);
         }
         match manager.gate_filter() {
-            Some(_) => check_early_removal(bootstrap, manager, reporter),
+            Some(_) => {
+                check_early_removal(bootstrap, manager, reporter);
+                check_early_headers(manager, reporter);
+            }
             None => ways.check_exposed(manager, reporter),
         }
     }
@@ -93,7 +98,34 @@ impl<'y> Ways<'_, 'y> {
             found.iter().map(|address| address.node().to_json().to_string()).collect()
         };
         let own = addresses(name);
-        gated.contains(name) || gated.iter().any(|gated| !own.is_disjoint(&addresses(gated)))
+        gated.contains(name)
+            || (!gated.is_empty() && self.is_of_client(name))
+            || self.is_trusting_listener(name)
+            || gated.iter().any(|gated| !own.is_disjoint(&addresses(gated)))
+    }
+
+    /// Whether a header of the client names the cluster's address, which may be that of a service.
+    fn is_of_client(&self, name: &str) -> bool {
+        self.bootstrap.cluster(name).is_some_and(|cluster| {
+            let original = cluster.at.get("original_dst_lb_config");
+            let kind = cluster.at.text_at(&["cluster_type", "name"]).unwrap_or_default();
+            original.is_some_and(|original| original.is_true("use_http_header"))
+                || kind.ends_with("dynamic_forward_proxy")
+        })
+    }
+
+    /// Whether a cluster is a listener of this Envoy that routes by gate headers without a gate.
+    fn is_trusting_listener(&self, name: &str) -> bool {
+        let addresses = self.bootstrap.cluster(name).map(|cluster| cluster.addresses()).unwrap_or_default();
+        let local = addresses.iter().filter_map(host_and_port).filter(|(host, _)| is_local_host(host));
+        let ports: Vec<u64> = local.map(|(_, port)| port).collect();
+        let trusting = self.bootstrap.managers.iter().filter(|manager| {
+            let mut routes = manager.hosts.iter().flat_map(|host| &host.routes);
+            manager.gate_filter().is_none()
+                && routes.any(|route| route.needs_verdict() && !route.clusters().is_empty())
+        });
+        let own = trusting.filter_map(|manager| self.bootstrap.listener(manager)?.at.get("address"));
+        own.filter_map(|address| host_and_port(&address)).any(|(_, port)| port != 0 && ports.contains(&port))
     }
 
     /// A TCP proxy judges nothing.
@@ -192,6 +224,25 @@ fn check_early_removal(bootstrap: &BootstrapView<'_>, manager: &ManagerView<'_>,
     match bootstrap.extent == Extent::Part && at.list_is_empty(&["early_header_mutation_extensions"]) {
         true => reporter.warn(&EARLY_REMOVAL, spot, wrong, remedy),
         false => reporter.error(&EARLY_REMOVAL, spot, wrong, remedy),
+    }
+}
+
+/// An early mutation that sets a gate header from a request is no better than the client's header.
+fn check_early_headers(manager: &ManagerView<'_>, reporter: &mut Reporter) {
+    let Some(at) = &manager.at else { return };
+    let extensions = at.list("early_header_mutation_extensions").into_iter();
+    let extensions =
+        extensions.filter_map(|extension| extension.message_at("typed_config", "HeaderMutation"));
+    for mutation in extensions.flat_map(|extension| extension.list("mutations")) {
+        if let Some(name) = mutation.at(&["append", "header", "key"])
+            && name
+                .text()
+                .is_some_and(|text| KNOWN_HEADERS.iter().any(|known| known.eq_ignore_ascii_case(text)))
+        {
+            let wrong =
+                "sets a header that only the gate sets: an unjudged delivery then takes a judged one's route";
+            reporter.error(&GATE_HEADERS, name.spot(), wrong, "leave this header alone");
+        }
     }
 }
 

@@ -81,10 +81,30 @@ fn checks_files_in_a_config_map() {
     let found = found(&Files::new(&[("map.yaml", &map)]).check(&["map.yaml"]), 1);
     let errors: Vec<&String> = found.iter().filter(|line| line.contains("error")).collect();
     assert_eq!(errors, [&format!("{line} error configuration")], "{found:?}");
+    // The module is a file of the pod.
+    assert!(found.iter().all(|line| !line.contains("module-file")), "{found:?}");
     let bare = "apiVersion: v1\nkind: ConfigMap\ndata:\n  gate.json: '{\"version\": 1, \"hooks\": []}'\n";
     finds("map.yaml", bare, 1, &["4 error configuration", "4 error configuration"]);
     let syntax = "apiVersion: v1\nkind: ConfigMap\ndata:\n  gate.yaml: |\n    hooks:\n    - [a\n";
     finds("map.yaml", syntax, 1, &["6 error syntax"]);
+}
+
+/// A text of a ConfigMap in a ConfigMap is no file of a pod, so nesting has no cost.
+#[test]
+fn reads_the_texts_of_one_config_map() {
+    let mut map = String::from("version: 9\nenvironment: a\nhooks: []\n");
+    for _ in 0..2 {
+        map = format!("apiVersion: v1\nkind: ConfigMap\ndata:\n  a.yaml: |\n{}", indent(&map, 4));
+    }
+    finds("map.yaml", &map, 1, &["2 not checked kind", "- error no-configuration"]);
+}
+
+#[test]
+fn shows_the_first_of_many_documents() {
+    let found =
+        found(&Files::new(&[("a.yaml", &format!("{GATE}---\na: 1\n").repeat(200))]).check(&["a.yaml"]), 1);
+    assert!(found.len() < 110, "{}", found.len());
+    assert!(found.last().unwrap().ends_with("not checked more-errors"), "{found:?}");
 }
 
 #[test]
