@@ -60,3 +60,42 @@ impl StatusApi {
         Request::get(Uri::from_parts(uri)?).body(Empty::new())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// Answers one call with these bytes, and closes the connection.
+    async fn answered_with(answer: String) -> Result<(u16, Bytes), String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let answering = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = [0; 1024];
+            assert!(connection.read(&mut request).await.unwrap() > 0);
+            // The client may close first.
+            let _ = connection.write_all(answer.as_bytes()).await;
+        });
+        let answer = StatusApi::new(base).get("/status").await;
+        answering.await.unwrap();
+        answer
+    }
+
+    fn answer(length: usize, body: &str) -> String {
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}")
+    }
+
+    #[tokio::test]
+    async fn names_what_is_wrong_with_an_answer() {
+        assert_eq!(answered_with(answer(2, "{}")).await, Ok((200, Bytes::from_static(b"{}"))));
+        let large = "a".repeat(MAX_ANSWER + 1);
+        assert_eq!(
+            answered_with(answer(large.len(), &large)).await,
+            Err("the status API answers 200, and its body is larger than 64 KiB".to_owned())
+        );
+        let cut = answered_with(answer(9, "{")).await.unwrap_err();
+        assert!(cut.starts_with("the status API answers 200, and its body cannot be read: "), "{cut}");
+    }
+}

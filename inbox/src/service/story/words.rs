@@ -45,7 +45,7 @@ pub(super) fn call_answer(answer: Option<&str>) -> String {
         "unreadable" => "the answer of the status API is not as documented",
         "no-answer" => "no whole answer came in time, or the answer was too large",
         "not-started" => "the call could not start",
-        "contradicted" => "the status API contradicts the quarantined events",
+        "contradicted" => "the answer of the status API is about another generation",
         "nothing-quarantined" => "no call was necessary: no quarantined entry was left",
         "unknown-dialect" => "no call was possible: no dialect is known for the hook",
         "under way" => "the answer has not come yet",
