@@ -89,7 +89,7 @@ pub fn check(claim: Claim<'_>) -> Result<Event, InvalidPayload> {
     let Claim { generation_id, kind, failure, result_url, drift } = claim;
     let Some(generation_id) = GenerationId::parse(generation_id) else {
         let detail =
-            Detail::new("generation_id", "is no such text", "a UUID as 8-4-4-4-12, neither nil nor max");
+            Detail::new("generation_id", "is another text", "a UUID as 8-4-4-4-12, neither nil nor max");
         return Err(detail.of(Reason::GenerationIdInvalid).into());
     };
     Ok(Event { generation_id, kind, failure, result_url: result_url.map(str::to_owned), drift })

@@ -80,7 +80,7 @@ pub type HookMatch<'h, 'p> = (&'h Arc<Hook>, Option<&'p [u8]>);
 /// [`Reason::UnknownHook`].
 pub fn find<'h, 'p>(hooks: &'h [Arc<Hook>], path: &'p [u8]) -> Result<HookMatch<'h, 'p>, Violation> {
     const UNKNOWN: Violation =
-        Detail::new("path", "is that of no hook", "the path of a hook").of(Reason::UnknownHook);
+        Detail::new("path", "matches no hook", "the path of a hook").of(Reason::UnknownHook);
     let path = path.split(|byte| *byte == b'?').next().unwrap_or(path);
     let under = |hook: &'h Arc<Hook>| {
         let rest = path.strip_prefix(hook.path.as_bytes())?;

@@ -54,6 +54,7 @@ pub fn parse<'a>(text: &'a [u8], max_depth: usize, known: KnownKeys) -> Result<V
         // The text ends at the byte that is not UTF-8.
         (false, true) => INVALID_UTF8,
         (true, true) => ENDS_EARLY,
+        (_, false) if readable.starts_with('\u{feff}') => BYTE_ORDER_MARK,
         (_, false) => NOT_JSON,
     };
     let value = reader
@@ -65,7 +66,8 @@ pub fn parse<'a>(text: &'a [u8], max_depth: usize, known: KnownKeys) -> Result<V
 
 const ONE_VALUE: &str = "one JSON value in UTF-8";
 const INVALID_UTF8: Violation = invalid("is not UTF-8");
-const ENDS_EARLY: Violation = invalid("ends inside a JSON value");
+const ENDS_EARLY: Violation = invalid("has no whole JSON value");
+const BYTE_ORDER_MARK: Violation = invalid("begins with a byte order mark");
 const NOT_JSON: Violation = invalid("is not JSON");
 const TRAILING: Violation = invalid("has bytes after its JSON value");
 
@@ -79,7 +81,7 @@ enum ReadFailure {
     TooDeep,
     /// A key twice: this documented one, or another.
     Repeated(Option<&'static str>),
-    /// This documented key, in other letters.
+    /// This documented key, which differs in case.
     OtherCase(&'static str),
 }
 
@@ -93,7 +95,9 @@ impl ReadFailure {
             }
             ReadFailure::Repeated(Some(key)) => repeat(key, "is a key twice"),
             ReadFailure::Repeated(None) => repeat(BODY, "has a key twice"),
-            ReadFailure::OtherCase(key) => repeat(key, "is a key in other letters"),
+            ReadFailure::OtherCase(key) => {
+                Detail::new(key, "differs in case", "the documented spelling").of(Reason::JsonDuplicateKey)
+            }
         }
     }
 }
@@ -316,10 +320,13 @@ mod tests {
         const ONE: &str = "expected one JSON value in UTF-8";
         const ONCE: &str = "expected each key once";
         for text in ["", " ", "{", "{\"a\":", "[1", "\"secret"] {
-            detail(text, &format!("body: ends inside a JSON value, {ONE}"));
+            detail(text, &format!("body: has no whole JSON value, {ONE}"));
         }
-        for text in ["nul ", "{a:1}", "{\"a\":1,}", "\u{feff}{}", "\"\\ud800\""] {
+        for text in ["nul ", "{a:1}", "{\"a\":1,}", "\"\\ud800\""] {
             detail(text, &format!("body: is not JSON, {ONE}"));
+        }
+        for text in ["\u{feff}{}", "\u{feff}"] {
+            detail(text, &format!("body: begins with a byte order mark, {ONE}"));
         }
         for text in ["{}x", "{} {}", "1 2"] {
             detail(text, &format!("body: has bytes after its JSON value, {ONE}"));
@@ -331,12 +338,15 @@ mod tests {
         detail("{\"secret\":1,\"secret\":1}", &format!("body: has a key twice, {ONCE}"));
         detail("{\"x\":{\"status\":1,\"status\":1}}", &format!("body: has a key twice, {ONCE}"));
         detail("{\"status\":1,\"secret\":2,\"status\":1}", &format!("status: is a key twice, {ONCE}"));
-        detail("{\"STATUS\":1}", &format!("status: is a key in other letters, {ONCE}"));
+        detail("{\"STATUS\":1}", "status: differs in case, expected the documented spelling");
         detail(
             "{\"error\":{\"message\":1,\"message\":1}}",
             &format!("error.message: is a key twice, {ONCE}"),
         );
-        detail("{\"error\":{\"Message\":1}}", &format!("error.message: is a key in other letters, {ONCE}"));
+        detail(
+            "{\"error\":{\"Message\":1}}",
+            "error.message: differs in case, expected the documented spelling",
+        );
         good("{\"error\":{\"error.message\":1}}");
         let many: Vec<_> = (1..40).map(|number| format!("\"k{number}\":1")).collect();
         let many = many.join(",");

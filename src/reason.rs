@@ -98,7 +98,7 @@ macro_rules! reasons {
                 match self { $(Reason::$name => $sentence,)* }
             }
 
-            /// The doc comment of its row.
+            /// The doc comment of its row: the meaning, the remedy, and what to do with quarantined entries.
             #[cfg(not(target_family = "wasm"))]
             const fn docs(self) -> &'static str {
                 match self { $(Reason::$name => concat!($($doc, "\n"),*),)* }
@@ -157,34 +157,46 @@ reasons! {
     Token TokenAudience "token-audience" 401 "The token in the URL is for another webhook."
     /// The token's signature is valid, but the token has expired or is not valid yet.
     ///
-    /// Compare the clocks. Give tokens a lifetime longer than generation plus retries. Release genuine entries.
+    /// Compare the clocks. Give tokens a lifetime longer than generation plus retries.
+    ///
+    /// Release genuine entries.
     Token TokenExpired "token-expired" 401 "The token in the URL is not valid at this time."
     /// The body is not JSON in UTF-8.
+    ///
+    /// The provider sends JSON alone. If it was the provider, look for a proxy that changes bodies.
     ///
     /// Read a quarantined body with `blobgate inbox show ID --body`, then release or drop it.
     Json JsonInvalid "json-invalid" 400 "The body is not JSON in UTF-8."
     /// The body is nested more deeply than `max_depth`.
     ///
-    /// If the provider documents such a body, raise `max_depth` and
-    /// [reevaluate](../howto/replay-and-reevaluate.md).
+    /// If the provider documents such a body, raise `max_depth`.
+    ///
+    /// Then [reevaluate](../howto/replay-and-reevaluate.md) quarantined entries.
     Json JsonTooDeep "json-too-deep" 400 "The body is nested more deeply than this webhook accepts."
     /// An object has a key twice, or a key that differs from another or a known key only in case.
     ///
-    /// Read the body before you release it: two programs may read it differently.
+    /// The provider sends no such body: two programs may read it differently.
+    ///
+    /// Read a quarantined body before you release it.
     Json JsonDuplicateKey "json-duplicate-key" 400 "An object has a key twice, or a key that differs from a known key only in case."
     /// A required field is missing or not as documented; with `schema: strict`, any field.
     ///
-    /// The detail names the field, in the log and in `blobgate inbox show ID`. If the provider has changed its payload, [release
-    /// the entry as its event](../howto/replay-and-reevaluate.md).
+    /// Compare the field that the detail names with the provider's documentation of its payload.
+    ///
+    /// If the provider has changed its payload, [release the quarantined entry as its
+    /// event](../howto/replay-and-reevaluate.md).
     Dialect SchemaInvalid "schema-invalid" 422 "A required field is missing or not as documented."
     /// The generation's id is not a UUID.
     ///
-    /// `blobgate inbox show ID` shows the delivery. Release it with the generation's id, or drop it.
+    /// The provider sends a UUID. Look at the program that sent another id.
+    ///
+    /// `blobgate inbox show ID` shows a quarantined delivery. Release it with the generation's id, or drop it.
     Event GenerationIdInvalid "generation-id-invalid" 422 "The generation id is not a UUID in its 8-4-4-4-12 form."
     /// The result URL has no allowed host.
     ///
-    /// If the provider uses this host, add it to `result_url`, then
-    /// [reevaluate](../howto/replay-and-reevaluate.md).
+    /// If the provider uses this host, add it to `result_url`.
+    ///
+    /// Then [reevaluate](../howto/replay-and-reevaluate.md) quarantined entries.
     Event ResultUrlDenied "result-url-denied" 422 "The result URL has no allowed host."
     /// The token is bound to another prompt.
     ///
@@ -235,6 +247,18 @@ impl Reason {
         paragraphs.next();
         paragraphs.map(plain).collect::<Vec<_>>().join(" ")
     }
+
+    /// What an operator does about a refused delivery: the remedy without its part about quarantined entries.
+    ///
+    /// ```
+    /// use blobgate::Reason;
+    ///
+    /// let remedy = "If the provider uses this host, add it to `result_url`.";
+    /// assert_eq!(Reason::ResultUrlDenied.remedy_of_refusal(), remedy);
+    /// ```
+    pub fn remedy_of_refusal(self) -> String {
+        plain(self.docs().split("\n\n").nth(1).unwrap_or_default())
+    }
 }
 
 /// A paragraph of Markdown on one line. The page of a link stands behind its text.
@@ -274,10 +298,23 @@ mod tests {
     fn lists_reasons_in_the_order_of_stages() {
         assert!(Reason::ALL.is_sorted_by_key(|reason| reason.stage()));
     }
+
+    /// A refused delivery has no entry that an operator could show, release or reevaluate.
+    #[test]
+    fn the_remedy_of_a_refusal_speaks_of_no_entry() {
+        for reason in Reason::ALL {
+            let remedy = reason.remedy_of_refusal();
+            for word in ["elease", "eevaluate", "inbox show", " drop", "entr"] {
+                assert!(!remedy.contains(word) || reason.status() == 503, "{reason:?}: {remedy}");
+            }
+            assert!(reason.remedy().starts_with(&remedy), "{reason:?}");
+        }
+    }
+
     #[test]
     fn each_reason_has_a_remedy_in_plain_text() {
         for reason in Reason::ALL {
-            for text in [reason.meaning(), reason.remedy()] {
+            for text in [reason.meaning(), reason.remedy(), reason.remedy_of_refusal()] {
                 assert!(text.ends_with('.') && !text.contains("](") && !text.contains('\n'), "{text}");
             }
         }

@@ -125,8 +125,17 @@ pub(crate) fn other_scheme(url: &str) -> Option<&'static str> {
     if scheme.contains(['/', '?', '#']) {
         return Some("has no scheme");
     }
+    if has_space(scheme) {
+        return Some(SPACE);
+    }
     let named = SCHEMES.iter().find(|(name, _)| scheme.eq_ignore_ascii_case(name));
     Some(named.map_or("scheme is another", |(_, found)| found))
+}
+
+const SPACE: &str = "has a space or control character";
+
+fn has_space(text: &str) -> bool {
+    text.bytes().any(|byte| byte <= b' ' || byte == 0x7f)
 }
 
 /// The fault of a text that is no URL.
@@ -135,8 +144,8 @@ fn syntax_class(text: &str) -> &'static str {
         "is empty"
     } else if !text.is_ascii() {
         "is not ASCII"
-    } else if text.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-        "has a space or control character"
+    } else if has_space(text) {
+        SPACE
     } else if text.contains('\\') {
         "has a backslash"
     } else {

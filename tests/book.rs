@@ -121,9 +121,11 @@ fn the_reference_has_each_reason() {
         let (code, stage) = (reason.code(), reason.stage().name());
         let quoted = format!("\"{code}\"");
         let found = source.iter().find(|found| found.item.contains(&quoted));
-        let Some([what, remedy]) = found.map(|found| &*found.paragraphs) else {
+        let Some([what, remedies @ ..]) = found.map(|found| &*found.paragraphs) else {
             panic!("{code}: its doc comment is what it means, and what to do");
         };
+        assert!((1..=2).contains(&remedies.len()), "{code}: what to do, and what to do with quarantined entries");
+        let remedy = remedies.join(" ");
         write!(
             details,
             "\n## {code}\n\n{what}\n\n- Stage: {stage}\n- Unauthenticated sender: {}\n- Authenticated sender: {}\n\

@@ -259,7 +259,7 @@ impl<'c> Bench<'c> {
             "event",
             "verdict",
             "reason",
-            "marked_reason",
+            "request_reason",
             "detail",
             "generation_id",
             "method",

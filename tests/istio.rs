@@ -206,6 +206,8 @@ fn gate_is_the_same_as_in_envoy_yaml() {
     };
     let ((gate_here, removed), (gate_there, ids)) = (mutations(&mut here), mutations(&mut comparable));
     assert_eq!((here, gate_here), (comparable, gate_there));
+    // The gate logs this header as the request id.
+    assert!(removed.contains(&json!({"remove": header::CLIENT_REQUEST_ID})), "{removed:?}");
     // Of the client's ids, envoy.yaml keeps the safe ones.
     assert!(!removed.is_empty() && removed.iter().all(|remove| ids.contains(remove)), "{removed:?}");
 

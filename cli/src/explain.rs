@@ -1,12 +1,16 @@
 //! `blobgate explain`: explains the gate's decision on a request, on an entry of the inbox, or behind a reason.
 
+mod cause;
 mod config;
 mod entry;
+mod envoy_code;
 mod envoy_notes;
 mod inbox_code;
+mod line;
 mod log_line;
 mod made_token;
 mod mask;
+mod next;
 mod reason;
 mod report;
 mod request;
@@ -69,7 +73,8 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 A REASON or a LINE needs no configuration: the command prints the field, the expectation and the
-remedy. With --config the command runs the gate's own stages on a request, and calls nobody.
+remedy. With --config the command runs the gate's own stages on a request. It opens no
+connection.
 
 Keys come from the variables that the configuration names. If one is unset, the command cannot judge
 a token of its key. --token makes a token for the hook, and needs no key.
@@ -82,10 +87,10 @@ Exit code: 0 for accepted or observed, and for a REASON or a LINE; 3 for quarant
 
 Examples:
   blobgate explain result-url-denied
-  docker compose logs envoy | grep refused | blobgate explain --line -
+  docker compose logs --tail 100 envoy | blobgate explain --line -
   blobgate explain --config envoy.yaml --hook veo3 --body event.json
   blobgate explain --config envoy.yaml --hook veo3 --body event.json --from 203.0.113.9 --json
-  blobgate explain --config envoy.yaml --hook paid --token expired --body event.json
+  blobgate explain --config envoy.yaml --hook veo3-token --token expired --body event.json
   blobgate explain --config envoy.yaml --entry 17";
 
 /// The outcomes of a confirmation, by their names.
@@ -104,7 +109,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
     match (reason, line, config, entry) {
         (Some(code), ..) => reason::print_reason(&code, json).map(|()| ExitCode::SUCCESS),
-        (None, Some(text), ..) => reason::print_lines(&text, json).map(|()| ExitCode::SUCCESS),
+        (None, Some(text), ..) => line::print_lines(&text, json).map(|()| ExitCode::SUCCESS),
         (None, None, Some(file), Some(id)) => entry::explain(id, admin, &file, outcome).await?.print(json),
         (None, None, Some(file), None) => {
             let answer = confirm_answer.as_deref().map(read_body).transpose()?;

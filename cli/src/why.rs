@@ -53,7 +53,7 @@ Examples:
   blobgate why ffd473d5-5bef-4e14-bf22-8d559be3c19f
   blobgate why ffd473d5-5bef-4e14-bf22-8d559be3c19f --ask  # calls the status API
   blobgate why --job order-17 --hook veo3
-  blobgate why --entry 17 --json | jq -r '.stories[].next[].command'";
+  blobgate why --entry 17 --json | jq -r '.stories[].next[].command // empty'";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let options = args.admin.options();

@@ -45,7 +45,7 @@ fn done(entry: &ClaimedEntry) -> FinishedAttempt {
         id: entry.id,
         lease: entry.lease,
         done: true,
-        is_first: entry.lease == 1,
+        is_first: entry.is_first(),
         status: Some(200),
         answer: String::new(),
         duration: 0,
@@ -249,6 +249,10 @@ impl ReadStore for BreakableStore {
 
     async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>> {
         self.0.payloads(ids).await
+    }
+
+    async fn headers(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<u8>>> {
+        self.0.headers(ids).await
     }
 
     async fn entry_groups(&self, since: i64) -> Result<Vec<EntryGroup>> {

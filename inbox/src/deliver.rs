@@ -3,6 +3,7 @@
 //! One task owns the leases: it claims due entries, renews leases and writes the outcomes of attempts, one after the other
 //! on its own connection. Each attempt is a task, which reports its outcome.
 
+mod answer;
 mod attempt;
 mod claiming;
 mod leases;

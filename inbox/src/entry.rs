@@ -176,31 +176,37 @@ impl QuarantineReason {
 
     /// The violation, for an operator. Empty for an unknown reason.
     pub(crate) fn meaning(&self) -> String {
-        let own = match self {
-            Self::Gate(reason) => return reason.meaning(),
-            Self::TokenReused => "The token came with another generation before.",
-            Self::TokenConflict => {
-                "The generation came with another token before, or is announced with another job."
-            }
-            Self::EventConflict => "The generation has another event already.",
-            Self::Other(_) => "",
-        };
-        own.to_owned()
+        match self {
+            Self::Gate(reason) => reason.meaning(),
+            own => own.words().0.to_owned(),
+        }
     }
 
     /// What an operator does about it. Empty for an unknown reason.
     pub(crate) fn remedy(&self) -> String {
-        let own = match self {
-            Self::Gate(reason) => return reason.remedy(),
-            Self::TokenReused | Self::TokenConflict => {
-                "Announce generations with their job: the entries of the announced job are then released."
-            }
-            Self::EventConflict => {
-                "Compare both events with the status API. Release the right one, and drop the other."
-            }
-            Self::Other(_) => "",
-        };
-        own.to_owned()
+        match self {
+            Self::Gate(reason) => reason.remedy(),
+            own => own.words().1.to_owned(),
+        }
+    }
+
+    /// The meaning and the remedy of a reason of the inbox itself.
+    pub(crate) const fn words(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::TokenReused => (
+                "The token came with another generation before.",
+                "Announce the generation with its job (`blobgate inbox expect`): the inbox then releases the entries of that job. Give each generation its own token.",
+            ),
+            Self::TokenConflict => (
+                "The generation came with another token before, or is announced with another job.",
+                "Announce the generation with its job (`blobgate inbox expect`): the inbox then releases the entries of that job. Drop forged entries.",
+            ),
+            Self::EventConflict => (
+                "The generation has another event already.",
+                "Compare both events with the status API (`blobgate why GENERATION --ask`). Release the entry if its event is the right one. Otherwise drop it.",
+            ),
+            Self::Gate(_) | Self::Other(_) => ("", ""),
+        }
     }
 
     pub(crate) fn parse(text: &str) -> Self {

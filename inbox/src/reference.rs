@@ -92,11 +92,7 @@ fn the_reference_has_the_store() {
     let lanes = words("pub Lane {\n", Lane::ALL.iter().map(|lane| lane.name()).collect());
     let expectations =
         words("pub ExpectationState {\n", ExpectationState::ALL.iter().map(|state| state.name()).collect());
-    let docs = items_between(ENTRY, "enum QuarantineReason {\n", "\n}");
-    let own = QuarantineReason::OWN.iter().map(|own| {
-        let (_, docs) = docs.iter().find(|(variant, _)| *variant == format!("{own:?}")).unwrap();
-        [code(own.as_str()), docs.clone()]
-    });
+    let own = QuarantineReason::OWN.iter().map(|own| [code(own.as_str()), own.meaning(), own.remedy()]);
 
     let page = format!(
         "# Store\n\n\
@@ -105,7 +101,7 @@ fn the_reference_has_the_store() {
          and upgrades the tables. Guarantees: [The inbox and its guarantees](../explanation/inbox-and-guarantees.md).\n\n\
          ## Entry states\n\n{states}\n## Lanes\n\n{lanes}\n## Expectation states\n\n{expectations}\n\
          ## Reasons for quarantine\n\nThe gate's [reasons](reasons.md), and those of the inbox:\n\n{}\n",
-        table(["reason", "meaning"], own),
+        table(["reason", "meaning", "remedy"], own),
     );
     check_page("store", &page);
 }

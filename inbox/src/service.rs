@@ -31,7 +31,9 @@ pub use entries::{AttemptRecord, EntryDetail, EntryPage, EntrySummary, ListReque
 pub use error::BadRequest;
 pub(crate) use error::Error;
 pub use expect::{ExpectAnswer, ExpectRequest, ExpectationStatus, JobMismatch};
-pub use filter::{EntryFilter, codes, read_generation, read_hook, read_job, read_request_id, reasons};
+pub use filter::{
+    EntryFilter, codes, own_reasons, read_generation, read_hook, read_job, read_request_id, reasons,
+};
 pub use moment::{MomentError, parse_moment};
 pub use names::{EntryState, EventKind, ExpectationState, Lane};
 pub use pauses::{ActivePause, PauseAnswer, PauseTarget};

@@ -184,6 +184,8 @@ pub(crate) trait ReadStore: Send + Sync {
     /// The expectations with this key, the newest first, up to [`read::MAX_FOUND`].
     async fn expectations_of(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<Expectation>>;
     async fn payloads(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>>;
+    /// The headers alone: bodies of many entries are too large for the memory.
+    async fn headers(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<u8>>>;
     /// The sums of each group of entries, with the number delivered since.
     async fn entry_groups(&self, since: i64) -> Result<Vec<EntryGroup>>;
     /// Counts the selected entries by the facts that decide whether a change applies.
@@ -226,7 +228,7 @@ pub(crate) const GIVE_UP_AFTER: i64 = 72 * 3_600 * 1_000_000;
 /// An entry is dead after at least this many attempts.
 const MIN_ATTEMPTS: i64 = 10;
 /// The answer of an attempt that a process did not end: it was killed, or lost its store. The next process finds the lease.
-const NO_RESULT: &str = "no result: the inbox ended, or lost its store, before the answer";
+const NO_RESULT: &str = "the inbox ended, or lost its store, before the result";
 /// The width of a sum of delivered entries: ten minutes. The migration has the same number.
 const SUM_SPAN: i64 = 600 * 1_000_000;
 

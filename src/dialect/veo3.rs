@@ -313,7 +313,8 @@ mod tests {
             ("ftp:", "scheme is ftp"),
             ("file:", "scheme is file"),
             ("sftp:", "scheme is another"),
-            (" https:", "scheme is another"),
+            (" https:", "has a space or control character"),
+            ("\\thttps:", "has a space or control character"),
             ("https:/", "has no host"),
             ("", "has no scheme"),
         ] {
@@ -326,7 +327,7 @@ mod tests {
         violates(&GOOD.replace("\"ffd473d5-5bef-4e14-bf22-8d559be3c19f\"", "7"), Some(&id("is a number")));
         violates(
             &GOOD.replace("ffd4", "xyz"),
-            Some("generation_id: is no such text, expected a UUID as 8-4-4-4-12, neither nil nor max"),
+            Some("generation_id: is another text, expected a UUID as 8-4-4-4-12, neither nil nor max"),
         );
         for (body, class) in [
             (format!("[{GOOD}]"), "is a list"),

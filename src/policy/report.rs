@@ -64,7 +64,9 @@ pub(super) fn token(hook: &Hook, token: &Token) -> StageReport {
     if hook.token.is_none() {
         return skipped(Stage::Token, "the path takes no token");
     }
-    let saw = format!("token is {}, kid {}", token.outcome(), token.kid().unwrap_or("-"));
+    // The store has the token's id, not its kid.
+    let kid = token.kid().filter(|kid| !kid.is_empty()).map(|kid| format!(", kid {kid}"));
+    let saw = format!("token is {}{}", token.outcome(), kid.unwrap_or_default());
     let checked = match token.rejection() {
         Some(violation) if hook.trust.names_token() => verdict(hook, hook.checks.trust, Err(violation)),
         Some(_) => StageVerdict::Skipped("the trust rule does not name the token"),

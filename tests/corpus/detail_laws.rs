@@ -187,7 +187,7 @@ fn form(detail: &str) -> String {
         "message",
     ];
     let mut form = String::new();
-    let same = [": is a key twice", ": is a key in other letters", ": is not as documented"];
+    let same = [": is a key twice", ": differs in case", ": is not as documented"];
     let (field, found) = detail.split_once(':').unwrap();
     let is_same =
         same.iter().any(|same| detail[field.len()..].starts_with(same)) && DOCUMENTED.contains(&field);

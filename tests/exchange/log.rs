@@ -21,7 +21,7 @@ fn logs_10_lines_a_second_and_counts_the_rest() {
         host
     };
     let line = "blobgate verdict=refused reason=json-invalid hook=veo3 source=203.0.113.9 id=- environment=test \
-        detail=\"body: ends inside a JSON value, expected one JSON value in UTF-8\"";
+        detail=\"body: has no whole JSON value, expected one JSON value in UTF-8\"";
     for number in 0..10 {
         let host = send_at(5_000 + number);
         assert_eq!((host.log, host.tick_period), (vec![line.to_owned()], Duration::ZERO));
@@ -194,7 +194,7 @@ fn names_the_cause() {
     };
     lines(Some(token()), &body, confirmed, "503", &[&upstream("accepted", "", "503")]);
     lines(None, &body, confirmed, "404", &[&upstream("accepted", "", "404")]);
-    let quarantined = "verdict=quarantined reason=json-invalid - ! body: ends inside a JSON value, expected one JSON value in UTF-8";
+    let quarantined = "verdict=quarantined reason=json-invalid - ! body: has no whole JSON value, expected one JSON value in UTF-8";
     lines(Some(token()), "{", confirmed, "500", &[quarantined, &upstream("quarantined", " -", "500")]);
 }
 
@@ -234,7 +234,7 @@ fn logs_a_safe_request_id_alone() {
 /// The detail is for the operator alone: it is in the log, in the access log and in the header of a quarantined delivery.
 #[test]
 fn the_sender_gets_the_reason_without_the_detail() {
-    const DETAIL: &str = "body: ends inside a JSON value, expected one JSON value in UTF-8";
+    const DETAIL: &str = "body: has no whole JSON value, expected one JSON value in UTF-8";
     let mut refused = unauthenticated("{");
     send(&gate(json!({})), &mut refused);
     assert_eq!(refused.access_log["blobgate_detail"], DETAIL);

@@ -81,7 +81,7 @@ fn logs_ten_refusals_a_second_and_counts_the_rest() {
         let tail = "blobgate verdict=refused reason=json-invalid hook=veo3 source=127.0.0.1 id=- environment=development";
         let (_, rest) = line.split_once(tail).unwrap_or_else(|| panic!("{line}"));
         assert!(rest.starts_with(" request_id="), "{line}");
-        let detail = " detail=\"body: ends inside a JSON value, expected one JSON value in UTF-8\"";
+        let detail = " detail=\"body: has no whole JSON value, expected one JSON value in UTF-8\"";
         assert!(rest.ends_with(detail), "{line}");
     });
 }

@@ -25,6 +25,8 @@ pub(super) struct ExplainConfig {
     missing: Vec<String>,
     /// The key of the tokens that this command makes.
     own_key: String,
+    /// The name of that key. No key of the configuration has it.
+    own_kid: String,
 }
 
 /// The request's hook, which chooses one of several configurations in a file.
@@ -37,7 +39,6 @@ pub(super) enum WantedHook<'a> {
 
 /// The variable of the key for tokens that this command makes.
 const OWN_VARIABLE: &str = "BLOBGATE_EXPLAIN_TOKEN_KEY";
-const OWN_KID: &str = "explain";
 
 impl ExplainConfig {
     /// Loads the configuration of a file that has this hook.
@@ -82,12 +83,13 @@ impl ExplainConfig {
                 Some(placeholder(name))
             }
         };
-        let text = with_own_key(&json).to_string();
+        let own_kid = unused_kid(&json);
+        let text = with_own_key(&json, &own_kid).to_string();
         let config = Config::load(text.as_bytes(), &env).map_err(|why| {
             let name = file.display();
             anyhow!("cannot load the gate's configuration in {name}: {why}. `blobgate check {name}` names the line")
         })?;
-        Ok(Self { config, json, missing: missing.into_inner(), own_key })
+        Ok(Self { config, json, missing: missing.into_inner(), own_key, own_kid })
     }
 
     fn has(&self, wanted: WantedHook<'_>) -> bool {
@@ -131,8 +133,13 @@ impl ExplainConfig {
     fn make_token(&self, hook: &Hook, kind: MadeToken, now: OffsetDateTime) -> Result<String> {
         let audience = format!("{}/{}", self.config.environment, kind.hook(&hook.name));
         let audience: Audience = audience.parse()?;
-        let kid: Kid = OWN_KID.parse()?;
-        Minter::new(&self.own_key, kid, audience)?.token(kind.expires(now), "explain")
+        let kid: Kid = self.own_kid.parse()?;
+        // The same text twice is another key.
+        let key = match kind {
+            MadeToken::Invalid => self.own_key.repeat(2),
+            _ => self.own_key.clone(),
+        };
+        Minter::new(&key, kid, audience)?.token(kind.expires(now), "explain")
     }
 
     /// The unset variable of the key that a token names. Without it this command cannot judge the token.
@@ -165,11 +172,20 @@ fn placeholder(variable: &str) -> String {
 }
 
 /// The configuration with a key of this command. A hook accepts its tokens in this process alone.
-fn with_own_key(json: &Value) -> Value {
+fn with_own_key(json: &Value, kid: &str) -> Value {
     let mut json = json.clone();
     let keys = json.get_mut("token").and_then(|token| token.get_mut("keys")).and_then(Value::as_object_mut);
     if let Some(keys) = keys.filter(|keys| !keys.is_empty()) {
-        keys.entry(OWN_KID).or_insert_with(|| json!({"alg": "HS256", "env": OWN_VARIABLE}));
+        keys.insert(kid.to_owned(), json!({"alg": "HS256", "env": OWN_VARIABLE}));
     }
     json
+}
+
+/// A name that no key of the configuration has.
+fn unused_kid(json: &Value) -> String {
+    let keys = json.get("token").and_then(|token| token.get("keys"));
+    let is_used = |kid: &str| keys.is_some_and(|keys| keys.get(kid).is_some());
+    let names =
+        std::iter::once("explain".to_owned()).chain((1_u32..).map(|number| format!("explain-{number}")));
+    names.into_iter().find(|kid| !is_used(kid)).unwrap_or_default()
 }

@@ -1,5 +1,8 @@
 //! The codes of the inbox: its reasons for a quarantine, its refusals and its faults.
 
+use blobgate_inbox::service::own_reasons;
+use std::sync::LazyLock;
+
 /// A code, its meaning and its remedy.
 pub(super) struct InboxCode {
     pub(super) code: &'static str,
@@ -7,27 +10,17 @@ pub(super) struct InboxCode {
     pub(super) remedy: &'static str,
 }
 
-const fn row(code: &'static str, meaning: &'static str, remedy: &'static str) -> InboxCode {
+pub(super) const fn row(code: &'static str, meaning: &'static str, remedy: &'static str) -> InboxCode {
     InboxCode { code, meaning, remedy }
 }
 
 /// Every code, quarantine first.
-pub(super) const CODES: &[InboxCode] = &[
-    row(
-        "token-reused",
-        "The token came with another generation before.",
-        "If both generations are yours, announce them with `blobgate inbox expect`, or release the entry. Give each generation its own token.",
-    ),
-    row(
-        "token-conflict",
-        "The generation came with another token before.",
-        "Compare the `job` of both entries. Release the genuine one, and drop the other.",
-    ),
-    row(
-        "event-conflict",
-        "The generation has another event already.",
-        "Compare both entries. Release the newer one if it is genuine, or drop it.",
-    ),
+pub(super) static CODES: LazyLock<Vec<InboxCode>> = LazyLock::new(|| {
+    let own = own_reasons().map(|(code, meaning, remedy)| row(code, meaning, remedy));
+    own.chain(OTHERS).collect()
+});
+
+const OTHERS: [InboxCode; 14] = [
     row("method", "The method is not POST.", "Send deliveries through the gate, which only sends POST."),
     row(
         "host",

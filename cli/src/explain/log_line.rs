@@ -1,5 +1,6 @@
 //! Reads one line of the gate's log, of Envoy's access log, or of the inbox's log.
 
+use super::reason::ReasonText;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -9,6 +10,8 @@ pub(super) enum LogOrigin {
     Gate,
     AccessLog,
     Inbox,
+    /// A part of a line, or of a response: it has a reason, and nothing names its program.
+    Excerpt,
 }
 
 /// A line of a log. Its fields are untrusted text.
@@ -18,8 +21,15 @@ pub(super) struct LoggedLine {
     fields: BTreeMap<String, String>,
 }
 
-/// The start of the gate's lines about deliveries. Envoy writes a time, a level and a source before it.
-const GATE: &str = "blobgate verdict=";
+/// The verdicts of the gate's lines. Envoy writes a time, a level, a source and `blobgate ` before them; `blobgate up` shows a
+/// time and the part alone.
+const VERDICTS: [&str; 4] = ["accepted", "observed", "quarantined", "refused"];
+/// The count of omitted lines, of the gate and of the inbox.
+pub(super) const OMITTED: &str = "lines-left-out";
+/// The gate's line about a configuration that does not load.
+const NOT_LOADED: &str = "blobgate: cannot load the configuration: ";
+/// The header of a response with a reason.
+const REASON_HEADER: &str = "blobgate-reason:";
 /// The targets of the inbox's lines.
 const INBOX: &str = "blobgate_inbox";
 /// The fields in which collectors (Docker, Fluent Bit, Loki) put a whole line.
@@ -31,6 +41,7 @@ impl LogOrigin {
             LogOrigin::Gate => "gate",
             LogOrigin::AccessLog => "access-log",
             LogOrigin::Inbox => "inbox",
+            LogOrigin::Excerpt => "excerpt",
         }
     }
 }
@@ -51,12 +62,35 @@ impl LoggedLine {
         if let Some(object) = object(line) {
             return Self::of_object(&object);
         }
-        if let Some((_, after)) = line.split_once(GATE) {
-            return Some(Self { origin: LogOrigin::Gate, fields: pairs(&format!("verdict={after}")) });
+        if let Some(fields) = fields_of_gate(line) {
+            return Some(Self { origin: LogOrigin::Gate, fields: pairs(fields) });
         }
-        let (_, after) = line.split_once(INBOX)?;
-        let (_, message) = after.split_once("] ")?;
-        Some(Self { origin: LogOrigin::Inbox, fields: pairs(message) })
+        if let Some((_, why)) = line.split_once(NOT_LOADED) {
+            return Some(Self::one(LogOrigin::Gate, "not_loaded", why));
+        }
+        if let Some((_, message)) = line.split_once(INBOX).and_then(|(_, after)| after.split_once("] ")) {
+            let mut fields = pairs(message);
+            fields.entry("message".to_owned()).or_insert_with(|| message.to_owned());
+            return Some(Self { origin: LogOrigin::Inbox, fields });
+        }
+        Self::of_excerpt(line)
+    }
+
+    /// A code alone, fields that begin with `reason=CODE`, or a response's header `blobgate-reason: CODE`.
+    fn of_excerpt(line: &str) -> Option<Self> {
+        let at = line.to_ascii_lowercase().find(REASON_HEADER);
+        let after_header = at.and_then(|at| line.get(at.checked_add(REASON_HEADER.len())?..));
+        let fields = match after_header {
+            Some(code) => BTreeMap::from([("reason".to_owned(), code.trim().to_owned())]),
+            None if line.starts_with("reason=") => pairs(line),
+            None => BTreeMap::from([("reason".to_owned(), line.to_owned())]),
+        };
+        let excerpt = Self { origin: LogOrigin::Excerpt, fields };
+        excerpt.field(&["reason"]).is_some_and(ReasonText::is_code).then_some(excerpt)
+    }
+
+    fn one(origin: LogOrigin, name: &str, value: &str) -> Self {
+        Self { origin, fields: BTreeMap::from([(name.to_owned(), value.to_owned())]) }
     }
 
     fn of_object(object: &Map<String, Value>) -> Option<Self> {
@@ -67,7 +101,9 @@ impl LoggedLine {
         } else if ["reason", "status", "details"].iter().all(|name| object.contains_key(*name)) {
             LogOrigin::AccessLog
         } else {
-            return None;
+            // The body of a refusal: RFC 9457 with the reason's code.
+            let code = object.get("code").and_then(Value::as_str).filter(|code| ReasonText::is_code(code))?;
+            return Some(Self::one(LogOrigin::Excerpt, "reason", code));
         };
         let text = |value: &Value| match value {
             Value::String(text) => Some(text.clone()),
@@ -78,11 +114,45 @@ impl LoggedLine {
         Some(Self { origin, fields: fields.collect() })
     }
 
+    /// The verdict. A refused delivery has none in the access log, and the inbox's lines begin with theirs.
+    pub(super) fn verdict(&self) -> Option<&str> {
+        let message = self.field(&["message"]).unwrap_or_default();
+        match (self.field(&["verdict"]), self.origin) {
+            (Some(verdict), _) => Some(verdict),
+            (None, LogOrigin::Inbox) => {
+                let first = message.split(' ').next()?;
+                VERDICTS.iter().copied().find(|verdict| *verdict == first)
+            }
+            (None, LogOrigin::AccessLog) if self.field(&["reason"]).is_some() => Some("refused"),
+            (None, _) => None,
+        }
+    }
+
     /// The first of these fields with a value. The gate and Envoy write `-` for an absent one.
     pub(super) fn field(&self, names: &[&str]) -> Option<&str> {
         let found = names.iter().filter_map(|name| self.fields.get(*name));
         found.map(String::as_str).find(|value| !value.is_empty() && *value != "-")
     }
+}
+
+/// The fields of a line of the gate, from `verdict=` or from the count of omitted lines.
+fn fields_of_gate(line: &str) -> Option<&str> {
+    const VERDICT: &str = "verdict=";
+    let starts = |name: &str| {
+        let at = line.find(name)?;
+        let before = line.get(..at)?;
+        let is_word = before.is_empty() || before.ends_with(' ');
+        is_word.then(|| line.get(at..)).flatten()
+    };
+    let judged = starts(VERDICT).filter(|fields| {
+        let words = fields.get(VERDICT.len()..).unwrap_or_default().split_once(' ');
+        words.is_some_and(|(verdict, rest)| VERDICTS.contains(&verdict) && rest.starts_with("reason="))
+    });
+    let omitted = || {
+        let fields = starts(OMITTED)?;
+        (!line.contains(INBOX) && fields.contains(" kind=")).then_some(fields)
+    };
+    judged.or_else(omitted)
 }
 
 /// The first JSON object of a line. A program such as `docker compose logs` writes a prefix.
@@ -145,12 +215,44 @@ mod tests {
         line(&wrapped.to_string(), LogOrigin::Gate, &expected);
     }
 
+    /// `blobgate up` shows no `blobgate ` before the fields.
+    #[test]
+    fn reads_lines_of_the_gate_in_a_terminal() {
+        let fields = GATE_LINE.strip_prefix("blobgate ").unwrap();
+        let expected = [("verdict", Some("refused")), ("reason", Some("result-url-denied"))];
+        line(&format!("01:54:34  gate     {fields}"), LogOrigin::Gate, &expected);
+        line(fields, LogOrigin::Gate, &expected);
+        let omitted = [(OMITTED, Some("2")), ("kind", Some("refused"))];
+        for before in ["wasm log blobgate blobgate: blobgate ", "01:54:34  gate     ", ""] {
+            let text = format!("{before}lines-left-out=2 kind=refused environment=test");
+            line(&text, LogOrigin::Gate, &omitted);
+        }
+        let of_inbox = "[2026-01-31T12:00:00Z WARN  blobgate_inbox::receive] lines-left-out=2 kind=refused";
+        line(of_inbox, LogOrigin::Inbox, &omitted);
+        let text = "wasm log blobgate: blobgate: cannot load the configuration: hooks[0].path is missing";
+        line(text, LogOrigin::Gate, &[("not_loaded", Some("hooks[0].path is missing"))]);
+    }
+
+    #[test]
+    fn reads_a_reason_alone() {
+        for text in [
+            "schema-invalid",
+            " reason=schema-invalid",
+            "< Blobgate-Reason: schema-invalid",
+            r#"{"type":"about:blank","code":"schema-invalid"}"#,
+        ] {
+            line(text, LogOrigin::Excerpt, &[("reason", Some("schema-invalid"))]);
+        }
+        let text = "reason=no-route detail=\"a: b, expected c\"";
+        line(text, LogOrigin::Excerpt, &[("reason", Some("no-route")), ("detail", Some("a: b, expected c"))]);
+    }
+
     #[test]
     fn reads_lines_of_the_access_log() {
-        let text = r#"{"time":"2026","hook":"veo3","reason":null,"marked_reason":"token-expired","status":200,"details":"via_upstream","detail":"token: has expired, expected a token in time","generation_id":"g"}"#;
+        let text = r#"{"time":"2026","hook":"veo3","reason":null,"request_reason":"token-expired","status":200,"details":"via_upstream","detail":"token: has expired, expected a token in time","generation_id":"g"}"#;
         let expected = [
             ("reason", None),
-            ("marked_reason", Some("token-expired")),
+            ("request_reason", Some("token-expired")),
             ("status", Some("200")),
             ("detail", Some("token: has expired, expected a token in time")),
         ];
@@ -166,13 +268,27 @@ mod tests {
         line(json, LogOrigin::Inbox, &[("entry", Some("17")), ("reason", Some("token-reused"))]);
         let text = "[2026-01-31T12:00:00Z WARN  blobgate_inbox::receive] refused reason=full: the store has 1 of a=b";
         line(text, LogOrigin::Inbox, &[("reason", Some("full")), ("a", Some("b"))]);
+        for text in [text, json] {
+            let verdict = if text == json { "quarantined" } else { "refused" };
+            assert_eq!(LoggedLine::parse(text).unwrap().verdict(), Some(verdict), "{text}");
+        }
     }
 
     #[test]
     fn reads_no_line_of_another_program() {
-        for text in
-            ["", "reason=source-denied", "{", "{}", r#"{"reason":"x"}"#, "blobgate: cannot load", "[]"]
-        {
+        for text in [
+            "",
+            "reason=of-tomorrow",
+            "of-tomorrow",
+            "{",
+            "{}",
+            r#"{"reason":"x"}"#,
+            "blobgate: cannot load",
+            "[]",
+            "a reason=full",
+            "GET /?verdict=refused reason=full",
+            r#"{"code":"of-tomorrow"}"#,
+        ] {
             assert_eq!(LoggedLine::parse(text), None, "{text}");
         }
         // A client's text in a JSON line is no line of the gate.

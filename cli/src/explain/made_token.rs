@@ -11,13 +11,15 @@ pub(super) enum MadeToken {
     Expired,
     /// For another hook
     OtherHook,
+    /// With an invalid signature
+    Invalid,
 }
 
 impl MadeToken {
     /// The hook that the token is for, in a request to `hook`.
     pub(super) fn hook(self, hook: &str) -> &str {
         match self {
-            MadeToken::Valid | MadeToken::Expired => hook,
+            MadeToken::Valid | MadeToken::Expired | MadeToken::Invalid => hook,
             MadeToken::OtherHook if hook == "other" => "another",
             MadeToken::OtherHook => "other",
         }
@@ -26,7 +28,9 @@ impl MadeToken {
     pub(super) fn expires(self, now: OffsetDateTime) -> OffsetDateTime {
         match self {
             MadeToken::Expired => now.saturating_sub(Duration::HOUR),
-            MadeToken::Valid | MadeToken::OtherHook => now.saturating_add(Duration::HOUR),
+            MadeToken::Valid | MadeToken::OtherHook | MadeToken::Invalid => {
+                now.saturating_add(Duration::HOUR)
+            }
         }
     }
 }

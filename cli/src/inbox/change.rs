@@ -87,7 +87,7 @@ impl ChangeRun {
             return Ok(Some(code));
         }
         if let Some(warning) = self.change.warning() {
-            eprint_line(format_args!("{warning}"));
+            warning.lines().for_each(|line| eprint_line(format_args!("{line}")));
         }
         if yes {
             return Ok(None);

@@ -90,6 +90,30 @@ impl AdminArgs {
     }
 }
 
+/// Whether a command calls the admin listener.
+fn calls_admin(command: &str) -> bool {
+    const OF_STORE: [&str; 4] = ["serve", "migrate", "backup", "restore"];
+    match command.strip_prefix("blobgate inbox ") {
+        Some(rest) => !OF_STORE.iter().any(|name| rest.starts_with(name)),
+        None => command.starts_with("blobgate why "),
+    }
+}
+
+/// Adds the options of the admin listener to a command that calls it. Without them it would change another inbox.
+pub(crate) fn command_with(options: &str, command: &str) -> String {
+    let options = if calls_admin(command) { options } else { "" };
+    format!("{command}{options}")
+}
+
+/// A sentence, with these options in each command between backticks.
+pub(crate) fn sentence_with(options: &str, sentence: &str) -> String {
+    let parts = sentence.split('`').enumerate().map(|(number, part)| match number % 2 {
+        0 => part.to_owned(),
+        _ => command_with(options, part),
+    });
+    parts.collect::<Vec<_>>().join("`")
+}
+
 impl InboxClient {
     pub(super) async fn list(&self, request: &ListRequest) -> Result<EntryPage> {
         self.get("/entries", &request.pairs()).await
@@ -204,5 +228,31 @@ impl InboxClient {
 
     fn unexpected(&self, status: StatusCode) -> anyhow::Error {
         InboxUnreachable::UnexpectedAnswer { url: self.base.clone(), status: status.as_u16() }.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adds_the_admin_listener_to_each_command_that_calls_it() {
+        for (sentence, expected) in [
+            ("nothing", "nothing"),
+            (
+                "see `blobgate inbox show 7` or `blobgate why 7`",
+                "see `blobgate inbox show 7 -a` or `blobgate why 7 -a`",
+            ),
+            (
+                "start it with `blobgate inbox serve --provider`",
+                "start it with `blobgate inbox serve --provider`",
+            ),
+            (
+                "its field `job`, an odd ` and `blobgate explain`",
+                "its field `job`, an odd ` and `blobgate explain`",
+            ),
+        ] {
+            assert_eq!(sentence_with(" -a", sentence), expected);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `blobgate inbox show`: shows one entry.
 
-use super::client::AdminArgs;
+use super::client::{AdminArgs, sentence_with};
 use super::entry::{age, last_answer};
 use super::expect::summary;
 use crate::option::parse_id;
@@ -31,6 +31,9 @@ const EXAMPLES: &str = "\
 A body contains the prompt and the link to the video, so only --body and --json print it. In JSON,
 `body_encoding` is `text` or `base64`.
 
+The time of an attempt is its end. Its number counts all attempts. `count`, and the header
+blobgate-attempt, restart at a replay or release.
+
 Exit code: 0 when it shows the entry, 1 without the entry or the inbox, 2 for wrong usage.
 
 Examples:
@@ -39,6 +42,7 @@ Examples:
   blobgate inbox show 17 --json | jq '.headers[]'";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let options = args.admin.options();
     let inbox = args.admin.connect()?;
     let detail = inbox.show(args.id).await?;
     if args.json {
@@ -62,7 +66,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    for line in lines(&detail) {
+    for line in lines(&detail, &options) {
         print_line(format_args!("{line}"));
     }
     Ok(ExitCode::SUCCESS)
@@ -77,7 +81,7 @@ fn body(detail: &EntryDetail) -> Result<Vec<u8>> {
     )
 }
 
-fn lines(detail: &EntryDetail) -> Vec<String> {
+fn lines(detail: &EntryDetail, options: &str) -> Vec<String> {
     let entry = &detail.entry;
     let mut lines = vec![format!("entry {}: {}", entry.id, entry.state), String::new()];
     let mut line = |name: &str, value: Option<String>| {
@@ -101,7 +105,7 @@ fn lines(detail: &EntryDetail) -> Vec<String> {
     let repeats = (entry.seen > 1).then(|| format!("{}, the last {}", entry.seen, at(&entry.seen_at)));
     line("deliveries", repeats);
     lines.extend(attempts(detail));
-    lines.extend(payload(detail));
+    lines.extend(payload(detail, options));
     lines
 }
 
@@ -116,7 +120,8 @@ fn attempts(detail: &EntryDetail) -> Vec<String> {
         lines.extend(value.map(|value| format!("  {name:<12}{value}")));
     };
     line("route", Some(entry.route.clone().unwrap_or_else(|| "none (quarantined)".to_owned())));
-    line("count", Some(entry.attempts.to_string()));
+    let since = if entry.redelivery > 0 { " since the last replay or release" } else { "" };
+    line("count", Some(format!("{}{since}", entry.attempts)));
     let phrase = entry.answer.as_deref().filter(|_| entry.status.is_some()).unwrap_or_default();
     let answer = last_answer(entry).map(|answer| format!("{answer} {phrase}").trim_end().to_owned());
     line("last answer", answer);
@@ -129,7 +134,24 @@ fn attempts(detail: &EntryDetail) -> Vec<String> {
     line("override", entry.r#override.clone());
     line("supersedes", entry.supersedes.clone());
     line("superseded", entry.superseded_by.map(|id| format!("by entry {id}")));
-    lines.extend(detail.attempt_log.iter().map(record));
+    lines.extend(records(&detail.attempt_log));
+    lines
+}
+
+/// The recorded attempts, with a line for each gap.
+fn records(log: &[AttemptRecord]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut next = 1_i64;
+    for attempt in log {
+        let last = attempt.number.saturating_sub(1);
+        match last.saturating_sub(next) {
+            ..0 => {}
+            0 => lines.push(format!("  attempt {next}: not recorded")),
+            1.. => lines.push(format!("  attempts {next} to {last}: not recorded")),
+        }
+        next = attempt.number.saturating_add(1);
+        lines.push(record(attempt));
+    }
     lines
 }
 
@@ -142,7 +164,7 @@ fn record(attempt: &AttemptRecord) -> String {
     format!("  {name:<12}{}  {status}{after}{answer}", attempt.at)
 }
 
-fn payload(detail: &EntryDetail) -> Vec<String> {
+fn payload(detail: &EntryDetail, options: &str) -> Vec<String> {
     let entry = &detail.entry;
     let mut lines = vec![String::new(), "payload".to_owned()];
     if let Some(EntryPayload { path, headers, .. }) = &detail.payload {
@@ -150,10 +172,41 @@ fn payload(detail: &EntryDetail) -> Vec<String> {
         lines.extend(headers.iter().map(|HeaderLine { name, value }| format!("  {name}: {value}")));
     }
     let body = match &detail.payload {
-        Some(_) => format!("`blobgate inbox show {} --body` prints it", entry.id),
+        Some(_) => sentence_with(options, &format!("`blobgate inbox show {} --body` prints it", entry.id)),
         None => "purged".to_owned(),
     };
     lines.push(format!("  {} bytes in all; body: {body}", entry.size));
     lines.push(format!("  SHA-256 of the body: {}", entry.digest));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_attempts_that_are_not_recorded() {
+        let log = |numbers: &[i64]| -> Vec<String> {
+            let attempt = |number: &i64| AttemptRecord {
+                number: *number,
+                at: "T".to_owned(),
+                duration_ms: Some(5),
+                status: Some(500),
+                answer: None,
+            };
+            records(&numbers.iter().map(attempt).collect::<Vec<_>>())
+        };
+        let at = |number: i64| format!("  attempt {number:<4}T  500 after 5 ms");
+        assert_eq!(log(&[1, 2]), [at(1), at(2)]);
+        assert_eq!(log(&[2]), ["  attempt 1: not recorded".to_owned(), at(2)]);
+        assert_eq!(
+            log(&[3, 47]),
+            [
+                "  attempts 1 to 2: not recorded".to_owned(),
+                at(3),
+                "  attempts 4 to 46: not recorded".to_owned(),
+                at(47)
+            ]
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! The story for a terminal.
 
+use crate::inbox::client::{command_with, sentence_with};
 use crate::output::{escape, print_styled};
 use crate::paint::Paint;
 use blobgate_inbox::service::{
@@ -38,8 +39,8 @@ impl StoryPage<'_> {
             self.steps(&answer.next);
         }
         if answer.more > 0 {
-            self.lines
-                .push(format!("and {} more that match: `blobgate inbox ls` lists entries", answer.more));
+            let more = format!("and {} more that match: `blobgate inbox ls` lists entries", answer.more);
+            self.lines.push(sentence_with(self.options, &more));
         }
         // Each part ends with an empty line.
         while self.lines.last().is_some_and(String::is_empty) {
@@ -50,8 +51,14 @@ impl StoryPage<'_> {
 
     fn story(&mut self, story: &GenerationStory, now: &str) {
         let job = story.job.as_deref().map(|job| format!(", job {job}")).unwrap_or_default();
-        let generation = story.generation.as_deref().unwrap_or("no generation");
-        let head = format!("{generation} of hook {}{job}: {}", story.hook, story.state);
+        let (hook, state) = (&story.hook, &story.state);
+        let head = match (&story.generation, story.lines.iter().find_map(|line| line.entry)) {
+            (Some(generation), _) => format!("{generation} of hook {hook}{job}: {state}"),
+            (None, Some(entry)) => {
+                format!("entry {entry} of hook {hook}, without a generation{job}: {state}")
+            }
+            (None, None) => format!("hook {hook}{job}: {state}"),
+        };
         self.lines.push(self.paint.bold(&head));
         let started = story.lines.iter().find_map(|line| line.at.as_deref());
         for line in &story.lines {
@@ -76,14 +83,15 @@ impl StoryPage<'_> {
         self.lines.push(format!("{}{text}", self.paint.dim(&times)));
         if let Some(remedy) = &line.remedy {
             let indent = " ".repeat(times.len());
-            self.lines.push(format!("{indent}{}", self.paint.dim(remedy)));
+            let remedy = sentence_with(self.options, remedy);
+            self.lines.push(format!("{indent}{}", self.paint.dim(&remedy)));
         }
     }
 
     fn status(&mut self, status: Option<&StatusNow>) {
         let Some(status) = status else { return };
         self.lines.push(self.paint.bold("status API now"));
-        self.lines.push(format!("  {}", escape(&status.text)));
+        self.lines.push(format!("  {}", escape(&sentence_with(self.options, &status.text))));
         for compared in &status.compared {
             let verdict = match compared.verdict {
                 ComparedVerdict::Confirmed => self.paint.green("confirmed"),
@@ -106,12 +114,10 @@ impl StoryPage<'_> {
     }
 
     fn step(&mut self, step: &StoryStep) {
-        self.lines.push(format!("  {}", escape(&step.why)));
+        self.lines.push(format!("  {}", escape(&sentence_with(self.options, &step.why))));
         if let Some(command) = &step.command {
-            let is_of_inbox =
-                ["blobgate inbox ", "blobgate why "].iter().any(|start| command.starts_with(start));
-            let options = if is_of_inbox { self.options } else { "" };
-            self.lines.push(self.paint.bold(&format!("    {command}{options}")));
+            let command = command_with(self.options, command);
+            self.lines.push(self.paint.bold(&format!("    {command}")));
         }
     }
 

@@ -54,7 +54,7 @@ fn refuses_names_with_control_characters(store: &str) {
 }
 
 /// The text fields of an entry.
-const TEXTS: [&str; 17] = [
+const TEXTS: [&str; 21] = [
     "hook",
     "generation",
     "reason",

@@ -56,48 +56,138 @@ fn names_the_field_and_the_expectation() {
     row(&["--hook", "veo3", "--body", "event.json"], 0, accepted);
     row(&["--path", "/webhook?x=1", "--body", "event.json"], 0, accepted);
     row(&["--path", "https://gate.example/webhook", "--body", "event.json"], 0, accepted);
-    for (options, code, reason, field) in [
+    let body = ["--body", "event.json"];
+    for (options, code, reason, detail) in [
         (
-            &["--hook", "veo3", "--body", "event.json", "--from", "203.0.113.9"][..],
+            &["--hook", "veo3", "--from", "203.0.113.9"][..],
             4,
             "source-denied",
-            "source",
+            "source: address is in none of 2 ranges, expected an allowed address",
         ),
-        (&["--hook", "veo3", "--body", "event.json", "--plaintext"], 4, "https-required", ""),
-        (&["--hook", "veo3", "--body", "event.json", "--method", "GET"], 4, "method-not-allowed", ""),
-        (&["--hook", "veo3"], 4, "body-missing", ""),
+        (&["--hook", "veo3", "--plaintext"], 4, "https-required", "connection: is plaintext, expected TLS"),
+        (&["--hook", "veo3", "--method", "GET"], 4, "method-not-allowed", "method: is GET, expected POST"),
         (
-            &["--hook", "veo3", "--body", "event.json", "--header", "content-encoding: gzip"],
+            &["--hook", "veo3", "--header", "content-encoding: gzip"],
             4,
             "unsupported-encoding",
-            "",
+            "content-encoding: is gzip, expected identity or none",
         ),
-        (&["--path", "/elsewhere", "--body", "event.json"], 4, "unknown-hook", ""),
+        (&["--path", "/elsewhere"], 4, "unknown-hook", "path: matches no hook, expected the path of a hook"),
         (
-            &[
-                "--hook",
-                "veo3-token",
-                "--body",
-                "event.json",
-                "--token",
-                "expired",
-                "--confirm",
-                "contradicted",
-            ],
+            &["--hook", "veo3-token", "--token", "expired", "--confirm", "contradicted"],
             3,
             "token-expired",
-            "",
+            "token: has expired, expected an exp in the future",
         ),
     ] {
-        let folder = folder();
-        let report = json(&folder, &[&["--config", "envoy.yaml"], options].concat(), code);
-        assert_eq!(report["reason"], reason, "{options:?}: {report:#}");
-        let detail = report["detail"].as_str().unwrap_or_default();
-        assert!(
-            detail.starts_with(field) && (field.is_empty() || detail.contains(", expected ")),
-            "{report:#}"
+        row(
+            &[options, &body].concat(),
+            code,
+            [if code == 3 { "quarantined" } else { "refused" }, reason, detail],
         );
-        assert!(!report["remedy"].as_str().unwrap().is_empty(), "{report:#}");
+    }
+    row(&["--hook", "veo3"], 4, ["refused", "body-missing", "body: is empty, expected a JSON object"]);
+}
+
+/// The line of a refused or quarantined request leads to a command that gives the same reason.
+#[test]
+fn repeats_the_request_of_a_line() {
+    let folder = folder();
+    fs::write(folder.path().join("http.json"), BODY.replace("https:", "http:")).unwrap();
+    fs::write(folder.path().join("case.json"), BODY.replace("\"status\"", "\"STATUS\"")).unwrap();
+    for (options, body, reason) in [
+        (&["--hook", "veo3", "--from", "203.0.113.9"][..], "event.json", "source-denied"),
+        (&["--hook", "veo3", "--plaintext"], "event.json", "https-required"),
+        (&["--hook", "veo3", "--method", "PUT"], "event.json", "method-not-allowed"),
+        (&["--hook", "veo3", "--header", "content-encoding: gzip"], "event.json", "unsupported-encoding"),
+        (
+            &["--hook", "veo3", "--header", "content-encoding: a", "--header", "content-encoding: b"],
+            "event.json",
+            "header-invalid",
+        ),
+        (&["--hook", "veo3", "--header", "content-length: a"], "event.json", "header-invalid"),
+        (&["--hook", "veo3"], "", "body-missing"),
+        (&["--hook", "veo3"], "http.json", "schema-invalid"),
+        (&["--hook", "veo3"], "case.json", "json-duplicate-key"),
+        (&["--path", "/elsewhere"], "event.json", "unknown-hook"),
+        (
+            &["--hook", "veo3-token", "--token", "expired", "--confirm", "limited"],
+            "event.json",
+            "token-expired",
+        ),
+        (
+            &["--hook", "veo3-token", "--token", "other-hook", "--confirm", "unknown"],
+            "event.json",
+            "token-audience",
+        ),
+        (
+            &["--hook", "veo3-token", "--token", "invalid", "--confirm", "unknown"],
+            "event.json",
+            "not-confirmed",
+        ),
+        (&["--hook", "veo3-token", "--confirm", "limited"], "event.json", "confirm-unavailable"),
+    ] {
+        let body = if body.is_empty() { vec![] } else { vec!["--body", body] };
+        let args = [&["explain", "--config", "envoy.yaml", "--json"], options, &body].concat();
+        let output = blobgate(&args).current_dir(&folder).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(report["reason"], reason, "{args:?}: {report:#}");
+        let line = report["log"][0].as_str().unwrap();
+        // As `make run` shows it.
+        let line = line.replace("blobgate verdict", "10:00:00  gate     verdict");
+        let lines = json(&folder, &["--line", &line], 0);
+        let next = lines["lines"][0]["next"].as_array().unwrap();
+        let command = next.iter().filter_map(Value::as_str).find(|it| it.starts_with("blobgate explain"));
+        let command = command.unwrap_or_else(|| panic!("{lines:#}"));
+        let command = command.replace("BODY.json", body.last().copied().unwrap_or_default()) + " --json";
+        let tool = format!("blobgate() {{ {} \"$@\"; }}; {command}", env!("CARGO_BIN_EXE_blobgate"));
+        let output = Command::new("bash").args(["-c", &tool]).current_dir(&folder).output().unwrap();
+        assert_eq!(
+            output.status.code(),
+            if report["verdict"] == "refused" { Some(4) } else { Some(3) },
+            "{command}: {}",
+            text(&output.stderr)
+        );
+        let again: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            (&again["reason"], &again["verdict"]),
+            (&report["reason"], &report["verdict"]),
+            "{command}"
+        );
+    }
+}
+
+/// What a person has may be a part of a line, or the code alone.
+#[test]
+fn explains_a_part_of_a_line() {
+    let folder = folder();
+    for (line, expected) in [
+        (
+            "01:54:34  gate     verdict=refused reason=https-required hook=veo3-token source=127.0.0.1 id=-",
+            "--plaintext",
+        ),
+        ("reason=schema-invalid", "schema-invalid"),
+        ("schema-invalid", "schema-invalid"),
+        ("< blobgate-reason: unknown-host", "no address of this machine"),
+        (
+            "wasm log blobgate blobgate: blobgate lines-left-out=2 kind=refused environment=test",
+            "left out 2 lines",
+        ),
+        (
+            r#"{"reason":"no-route","status":404,"details":"direct_response","attempt":"1"}"#,
+            "No service route",
+        ),
+    ] {
+        let output = explain(&folder, &["--line", line]);
+        let shown = text(&output.stdout);
+        assert!(
+            output.status.success() && shown.contains(expected),
+            "{line}: {shown}{}",
+            text(&output.stderr)
+        );
+    }
+    for code in ["no-route", "unknown-host", "store-damaged", "schema-invalid"] {
+        assert!(explain(&folder, &[code]).status.success(), "{code}");
     }
 }
 
@@ -297,7 +387,7 @@ fn names_what_is_wrong_with_its_input() {
     fails(&folder, &with(&["--confirm", "perhaps"]), 2, "perhaps");
     fails(&folder, &with(&["--entry", "1"]), 2, "Leave out");
     fails(&folder, &["source-denied", "--body", "event.json"], 2, "Leave out");
-    fails(&folder, &["--line", "a line of another program"], 1, "no line of it");
+    fails(&folder, &["--line", "a line of another program"], 1, "it has no line of the gate");
     fails(&folder, &["--config", "envoy.yaml", "--path", "webhook"], 2, "slash");
 }
 
@@ -329,9 +419,15 @@ fn leads_from_a_log_line_to_the_remedy() {
     let envoy =
         format!("[2026-01-31 12:00:00.123][17][warning][wasm] [context.cc:1198] wasm log blobgate: {line}");
     let shown = text(&explain(&folder, &["--line", &envoy]).stdout);
-    for part in
-        ["schema-invalid", "video_url", "scheme is http", "https", "remedy", "names the field", "--hook veo3"]
-    {
+    for part in [
+        "schema-invalid",
+        "video_url",
+        "scheme is http",
+        "https",
+        "remedy",
+        "Compare the field",
+        "--hook veo3",
+    ] {
         assert!(shown.contains(part), "{part} is not in {shown}");
     }
     let lines = json(&folder, &["--line", &envoy], 0);

@@ -56,8 +56,7 @@ fn leaves_no_file_of_an_interrupted_export() {
     for signal in ["TERM", "INT", "HUP", "KILL"] {
         let arguments = ["inbox", "export", "--out", out.to_str().unwrap(), "--admin", &admin];
         let export = blobgate(&arguments).stderr(Stdio::piped()).spawn().unwrap();
-        let (mut page, _) = silent.accept().unwrap();
-        answer_first_page(&mut page);
+        let _page = answer_first_page(&silent);
         let kill = format!("kill -{signal} {}", export.id());
         assert!(Command::new("bash").args(["-c", &kill]).status().unwrap().success());
         let output = export.wait_with_output().unwrap();
@@ -79,17 +78,21 @@ fn leaves_no_file_of_an_interrupted_export() {
     }
 }
 
-/// Answers the request for the newest cursor, and reads the next request, which stays without an answer.
-fn answer_first_page(page: &mut std::net::TcpStream) {
+/// Answers the request for the newest cursor, and reads the next request, which stays without an answer. Each has a connection
+/// of its own, because the client may open one before it reuses the first.
+fn answer_first_page(silent: &std::net::TcpListener) -> std::net::TcpStream {
     use std::io::{Read, Write};
     let mut head = [0; 4096];
+    let (mut page, _) = silent.accept().unwrap();
     assert!(page.read(&mut head).unwrap() > 0);
     let body = r#"{"entries":[],"next":"9.9"}"#;
     write!(
         page,
-        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .unwrap();
-    assert!(page.read(&mut head).unwrap() > 0);
+    let (mut next, _) = silent.accept().unwrap();
+    assert!(next.read(&mut head).unwrap() > 0);
+    next
 }

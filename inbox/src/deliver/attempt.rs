@@ -1,5 +1,6 @@
 //! One attempt: a POST to the service routes, which ends before its lease does.
 
+use super::answer;
 use super::reuse::ReconnectingClient;
 use crate::arrival::read_headers;
 use crate::attempt_headers::AttemptHeaders;
@@ -12,17 +13,12 @@ use axum::http::header::{HeaderMap, HeaderValue};
 use axum::http::{Method, Request, StatusCode, Uri};
 use blobgate::contract::header::WEBHOOK_ID;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use std::fmt;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
-
-/// The bytes of a service's answer that the store records.
-const RECORDED_ANSWER: usize = 200;
-/// After these bytes of an answer the inbox closes the connection.
-const MAX_ANSWER: usize = 64 << 10;
 
 /// The target of all attempts.
 #[derive(Debug)]
@@ -149,11 +145,7 @@ impl ServiceClient {
             Some(Ok(response)) => {
                 die_at!("after-service-answer");
                 let status = response.status();
-                let body = Limited::new(response.into_body(), MAX_ANSWER).collect();
-                let body = deadline::within(self.target.timeout, body).await;
-                let body = body.and_then(Result::ok).map(|body| body.to_bytes()).unwrap_or_default();
-                let start = body.get(..body.len().min(RECORDED_ANSWER)).unwrap_or_default();
-                AttemptOutcome::Answered(status, printable(start))
+                AttemptOutcome::Answered(status, answer::read(response, self.target.timeout).await)
             }
             Some(Err(error)) => AttemptOutcome::Unanswered(root_cause(&error)),
             None => {
@@ -201,15 +193,6 @@ impl ServiceClient {
     }
 }
 
-/// Escapes everything except visible ASCII: PostgreSQL's text takes no NUL, and a terminal no control character.
-fn printable(bytes: &[u8]) -> String {
-    let one = |byte: &u8| match byte {
-        b' '..=b'~' => char::from(*byte).to_string(),
-        other => other.escape_ascii().to_string(),
-    };
-    bytes.iter().map(one).collect()
-}
-
 /// Returns once the lease has ended without a renewal.
 async fn ended(mut lease: watch::Receiver<Instant>) {
     loop {
@@ -218,5 +201,95 @@ async fn ended(mut lease: watch::Receiver<Instant>) {
             () = tokio::time::sleep_until(until) => return,
             changed = lease.changed() => if changed.is_err() { return },
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test may panic: that is how it fails")]
+mod tests {
+    use super::*;
+    use crate::request_ids::RequestIds;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    const PATIENT: Duration = Duration::from_secs(60);
+
+    fn entry() -> ClaimedEntry {
+        ClaimedEntry {
+            id: 17,
+            generation: None,
+            ids: RequestIds::default(),
+            event: None,
+            supersedes: None,
+            overrides: None,
+            redelivery: 0,
+            attempts: 1,
+            lease: 1,
+            beside_success: false,
+            path: b"/events".to_vec(),
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// The recorded answer of a service that writes these bytes, and then closes the connection or leaves it open.
+    async fn recorded(head: &str, body: &[u8], closes: bool, timeout: Duration) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let bytes = [format!("HTTP/1.1 500 no\r\n{head}\r\n\r\n").as_bytes(), body].concat();
+        let service = tokio::spawn(async move {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                assert!(connection.read_buf(&mut request).await.unwrap() > 0);
+            }
+            // The inbox may close the connection before it has all bytes.
+            let _written = connection.write_all(&bytes).await;
+            (!closes).then_some(connection)
+        });
+        let client = ServiceClient::new(Target { base, timeout, keys: None });
+        let outcome = client.post(entry()).await;
+        assert_eq!(outcome.status(), Some(500), "{outcome:?}");
+        service.await.unwrap();
+        outcome.to_string()
+    }
+
+    #[track_caller]
+    fn check(answer: &str, start: &str, note: &str) {
+        assert_eq!(answer, format!("{start} [{note}]").trim_start());
+    }
+
+    #[tokio::test]
+    async fn records_the_beginning_of_every_answer() {
+        let all = async |body: &[u8]| {
+            recorded(&format!("content-length: {}", body.len()), body, true, PATIENT).await
+        };
+        assert_eq!(all(b"").await, "");
+        assert_eq!(all(b"busy").await, "busy");
+        let (full, cut) = ("A".repeat(200), "the answer goes on");
+        assert_eq!(all(full.as_bytes()).await, full);
+        check(&all("A".repeat(201).as_bytes()).await, &full, cut);
+        // More than the inbox reads.
+        check(&all("A".repeat(1 << 20).as_bytes()).await, &full, cut);
+    }
+
+    #[tokio::test]
+    async fn records_the_beginning_of_an_answer_without_its_end() {
+        for body in ["Traceback", ""] {
+            let answer = recorded("content-length: 9000", body.as_bytes(), true, PATIENT).await;
+            let start = format!("{body} [the answer breaks off: ");
+            assert!(answer.starts_with(start.trim_start()) && answer.ends_with(']'), "{answer}");
+            let slow = recorded("content-length: 9000", body.as_bytes(), false, Duration::from_secs(2)).await;
+            check(&slow, body, "the answer does not end within 2 s");
+        }
+        let chunk = recorded("transfer-encoding: chunked", b"4\r\nbusy\r\n", true, PATIENT).await;
+        assert!(chunk.starts_with("busy [the answer breaks off: "), "{chunk}");
+    }
+
+    #[tokio::test]
+    async fn tells_an_escape_from_the_services_own_text() {
+        let body = b"a\x1b[31m\\x1b\0\n\xe9\"'";
+        let answer = recorded("content-length: 15", body, true, PATIENT).await;
+        assert_eq!(answer, r#"a\x1b[31m\\x1b\x00\n\xe9"'"#);
     }
 }

@@ -90,7 +90,7 @@ impl Deliverer {
         let id = entry.id;
         let flight = self.route(route).begin(&entry, granted);
         let (generation, request_id) = (entry.generation.clone(), entry.ids.request_id.clone());
-        let (lease, is_first) = (entry.lease, entry.lease == 1 && entry.redelivery == 0);
+        let (lease, is_first) = (entry.lease, entry.is_first());
         let route_name = route.to_owned();
         let leased =
             LeasedEntry { lease, is_first, route: route_name, generation, request_id, flight, until };

@@ -19,8 +19,10 @@ pub(crate) struct StatusCaller {
 pub(crate) enum StatusReply {
     /// The generation has ended. The body is the answer's.
     Ended { dialect: Dialect, event: Box<Event>, body: Bytes },
-    /// The answer contains no event.
-    NoEvent(Outcome),
+    /// The answer contains no event. It has this status.
+    NoEvent(Outcome, u16),
+    /// No whole answer, and why.
+    Failed(String),
     /// No call: the calls of this minute are used up.
     BudgetSpent,
     /// No call: the store does not know which dialect the hook has.
@@ -59,12 +61,13 @@ impl StatusCaller {
         if !store.take_call(self.budget).await? {
             return Ok(StatusReply::BudgetSpent);
         }
-        let Ok((status, body)) = self.status_api.get(&dialect.status_path(id)).await else {
-            return Ok(StatusReply::NoEvent(Outcome::NoAnswer));
+        let (status, body) = match self.status_api.get(&dialect.status_path(id)).await {
+            Ok(answer) => answer,
+            Err(why) => return Ok(StatusReply::Failed(why)),
         };
         Ok(match confirm::parse_status(dialect, id, status, &body) {
             PolledStatus::Ended(event, _) => StatusReply::Ended { dialect, event, body },
-            PolledStatus::NoEvent(outcome) => StatusReply::NoEvent(outcome),
+            PolledStatus::NoEvent(outcome) => StatusReply::NoEvent(outcome, status),
         })
     }
 }

@@ -5,7 +5,7 @@ use crate::deadline;
 use axum::http::uri::PathAndQuery;
 use axum::http::{Request, Uri};
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper_util::client::legacy::{Client, connect::HttpConnector};
 use std::time::Duration;
 
@@ -37,6 +37,12 @@ impl StatusApi {
             let status = answer.status().as_u16();
             let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
             body.map(|body| (status, body.to_bytes())).map_err(|error| {
+                if error.is::<LengthLimitError>() {
+                    return format!(
+                        "the status API answers {status}, and its body is larger than {} KiB",
+                        MAX_ANSWER >> 10
+                    );
+                }
                 format!(
                     "the status API answers {status}, and its body cannot be read: {}",
                     root_cause(&*error)

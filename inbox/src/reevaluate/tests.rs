@@ -56,7 +56,7 @@ const GOOD: &str = "https://cdn.runblob.io/a.mp4";
 /// Today's detail of a violation follows its reason.
 const DENIED: &str =
     "result-url-denied: video_url: host is none of 2 allowed hosts, expected a host of result_url";
-const CUT: &str = "json-invalid: body: ends inside a JSON value, expected one JSON value in UTF-8";
+const CUT: &str = "json-invalid: body: has no whole JSON value, expected one JSON value in UTF-8";
 const STRICT: &str =
     "schema-invalid: error: is not as documented, expected the documented form, because the schema is strict";
 const ELSEWHERE: &str = "https://cdn.example.com/a.mp4";

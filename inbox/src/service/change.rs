@@ -145,24 +145,21 @@ impl Operations {
 
     /// Adds the detail of entries that are not events.
     async fn explain(&self, refused: BTreeMap<i64, ChangeRefusal>) -> Result<Vec<EntryRefusal>, Error> {
-        /// Each of them is a read of the store.
-        const MAX_EXPLAINED: usize = 20;
-        let mut explained = 0_usize;
-        let mut all = Vec::with_capacity(refused.len());
-        for (id, refusal) in refused {
-            let mut why = refusal.to_string();
-            if matches!(refusal, ChangeRefusal::NoEvent | ChangeRefusal::NoGeneration)
-                && explained < MAX_EXPLAINED
-            {
-                explained = explained.saturating_add(1);
-                let shown = self.shared.store.show(id).await?;
-                if let Some(detail) = shown.and_then(|(entry, _)| entry.detail) {
-                    why = format!("{detail}; {why}");
-                }
-            }
-            all.push(EntryRefusal { id, why });
-        }
-        Ok(all)
+        let is_no_event =
+            |refusal: ChangeRefusal| matches!(refusal, ChangeRefusal::NoEvent | ChangeRefusal::NoGeneration);
+        let ids: BTreeSet<i64> =
+            refused.iter().filter(|(_, refusal)| is_no_event(**refusal)).map(|(id, _)| *id).collect();
+        let entries = if ids.is_empty() { Vec::new() } else { self.shared.store.entries(&ids).await? };
+        let mut details: BTreeMap<i64, String> =
+            entries.into_iter().filter_map(|entry| Some((entry.id, entry.detail?))).collect();
+        let explained = refused.into_iter().map(|(id, refusal)| {
+            let why = match details.remove(&id) {
+                Some(detail) => format!("{detail}; {refusal}"),
+                None => refusal.to_string(),
+            };
+            EntryRefusal { id, why }
+        });
+        Ok(explained.collect())
     }
 
     /// The ids of one piece, and the `after` of the next. `only` restricts a filter.

@@ -96,14 +96,14 @@ pub struct EntrySummary {
     /// The time of the last replay or release.
     #[serde(default)]
     pub redelivered_at: Option<String>,
-    /// The entry that superseded it.
+    /// In the state `superseded`: the entry that superseded it. Of a released entry, the one that its release made or repeated.
     #[serde(default)]
     pub superseded_by: Option<i64>,
     /// The number of attempts.
     pub attempts: i64,
     /// The status of the last answer.
     pub status: Option<i64>,
-    /// The beginning of the last answer, or why there is no answer.
+    /// The first 200 bytes of the last answer, with a note in brackets if more is missing, or why there is no answer.
     pub answer: Option<String>,
     /// The end of the lease of its attempt.
     pub lease_until: Option<String>,
@@ -156,13 +156,14 @@ impl EntryDetail {
 pub struct AttemptRecord {
     /// Its number from 1. Replays do not restart it.
     pub number: i64,
-    /// The time of its end.
+    /// The time of its end. Without a result, the time at which an inbox noticed it.
     pub at: String,
     /// Its time in milliseconds; nothing if the inbox ended before it did.
     pub duration_ms: Option<i64>,
     /// The status of the answer.
     pub status: Option<i64>,
-    /// The beginning of the answer, or why there is no answer; nothing for an empty answer.
+    /// The first 200 bytes of the answer, with a note in brackets if more is missing, or why there is no answer; nothing for an
+    /// empty answer.
     pub answer: Option<String>,
 }
 
@@ -296,7 +297,7 @@ impl TryFrom<EntryRow> for EntrySummary {
             due_at: time(entry.due_at),
             ended_at: entry.ended_at.map(time),
             redelivered_at: entry.redelivered_at.map(time),
-            superseded_by: entry.superseded_by,
+            superseded_by: entry.superseded_by.filter(|_| entry.state == EntryState::Superseded),
             attempts: entry.attempts,
             status: entry.status,
             answer: entry.answer,

@@ -21,6 +21,14 @@ pub fn codes() -> impl Iterator<Item = &'static str> {
     own.chain(REFUSALS).chain(Fault::ALL.map(Fault::code))
 }
 
+/// The code, the meaning and the remedy of each reason of the inbox itself.
+pub fn own_reasons() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    QuarantineReason::OWN.into_iter().filter_map(|reason| {
+        let (meaning, remedy) = reason.words();
+        Some((reason.known()?, meaning, remedy))
+    })
+}
+
 /// Selects the entries that match all of its values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -3,6 +3,7 @@
 //! [`read`] collects the stored facts. [`tell`] and [`next`] are pure: they order and word them.
 
 mod ask;
+mod asked;
 mod facts;
 mod next;
 mod read;
@@ -220,11 +221,11 @@ enum StorySubject {
 const MAX_STORIES: usize = 10;
 
 impl Operations {
-    /// Tells the stories that match. It calls no one.
+    /// Tells the stories that match, by the store alone.
     pub(crate) async fn story(&self, request: &StoryRequest) -> Result<StoryAnswer, Error> {
         let (subject, hook) = request.check()?;
         let found = self.find(&subject, hook.as_deref()).await?;
-        Ok(self.tell(request, &found, None).await?.0)
+        self.tell(request, &found, None).await
     }
 
     fn reconciles(&self) -> bool {

@@ -113,6 +113,7 @@ macro_rules! reading {
 mod changes;
 mod deliveries;
 mod expectations;
+mod finishing;
 mod leases;
 mod reading;
 mod retention;

@@ -2,7 +2,7 @@
 
 mod find;
 mod follow;
-mod story;
+pub(super) mod story;
 
 use super::change::{CANDIDATES, CandidateGroup, list};
 use super::row::{
@@ -115,6 +115,7 @@ pub(super) trait ReadStatements {
         hook: Option<&str>,
     ) -> Result<Vec<Expectation>, Error>;
     async fn payloads(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>, Error>;
+    async fn headers(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<u8>>, Error>;
     async fn entry_groups(&mut self, since: i64) -> Result<Vec<EntryGroup>, Error>;
     async fn count(&mut self, selection: &EntrySelection) -> Result<Vec<CandidateGroup>, Error>;
     async fn ids(
@@ -214,6 +215,12 @@ macro_rules! reading {
                 let rows: Vec<PayloadRow> =
                     query_as(AssertSqlSafe(sql)).persistent(false).fetch_all(self).await?;
                 Ok(rows.into_iter().map(|row| (row.entry_id, row.payload)).collect())
+            }
+
+            async fn headers(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<u8>>, Error> {
+                let rows: Vec<(i64, Vec<u8>)> =
+                    query_as(AssertSqlSafe(story::headers(ids))).persistent(false).fetch_all(self).await?;
+                Ok(rows.into_iter().collect())
             }
 
             async fn entry_groups(&mut self, since: i64) -> Result<Vec<EntryGroup>, Error> {

@@ -41,6 +41,13 @@ pub(crate) struct ClaimedEntry {
     pub(crate) body: Vec<u8>,
 }
 
+impl ClaimedEntry {
+    /// Whether this is the first attempt of the entry, without a replay or release before it.
+    pub(crate) fn is_first(&self) -> bool {
+        self.lease == 1 && self.redelivery == 0
+    }
+}
+
 /// The result of an attempt.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct FinishedAttempt {
@@ -49,7 +56,7 @@ pub(crate) struct FinishedAttempt {
     pub(crate) lease: i64,
     /// Whether the service answered 2xx.
     pub(crate) done: bool,
-    /// Whether it was the entry's first attempt, and nobody replayed or released the entry.
+    /// See [`ClaimedEntry::is_first`]. False for an attempt that outlived its lease: it has a record already.
     pub(crate) is_first: bool,
     pub(crate) status: Option<i64>,
     /// The start of the service's answer, escaped, or the error.
@@ -186,7 +193,8 @@ pub(crate) struct EntryRow {
     pub(crate) ended_at: Option<i64>,
     /// The time of the last replay or release.
     pub(crate) redelivered_at: Option<i64>,
-    /// The entry that superseded it.
+    /// The entry that superseded it, last: also of an entry that was replayed since. An attempt in flight goes on, and its success
+    /// removes it. Of a quarantined entry, the one that its release made or repeated.
     pub(crate) superseded_by: Option<i64>,
 }
 
@@ -194,7 +202,7 @@ pub(crate) struct EntryRow {
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
 pub(crate) struct AttemptRow {
     pub(crate) number: i64,
-    /// The time of its end.
+    /// The time of its end. Without a result, the time at which an inbox noticed it.
     pub(crate) at: i64,
     /// In microseconds. `None` if the inbox ended before the attempt did.
     pub(crate) duration: Option<i64>,

@@ -119,6 +119,7 @@ macro_rules! transaction {
 mod changes;
 mod deliveries;
 mod expectations;
+mod finishing;
 mod reading;
 mod retention;
 

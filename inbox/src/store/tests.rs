@@ -199,7 +199,7 @@ fn finished(entry: &ClaimedEntry, done: bool) -> FinishedAttempt {
         id: entry.id,
         lease: entry.lease,
         done,
-        is_first: entry.lease == 1 && entry.redelivery == 0,
+        is_first: entry.is_first(),
         status: Some(if done { 200 } else { 500 }),
         answer: "as it \\x00 came".to_owned(),
         duration: 17,

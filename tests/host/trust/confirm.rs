@@ -123,10 +123,10 @@ fn logs_a_quarantined_delivery() {
                     environment=development";
         let line = log_line(&gate.envoy, "verdict=quarantined reason=json-invalid");
         let (_, rest) = line.split_once(tail).unwrap_or_else(|| panic!("{line}"));
-        let detail = "body: ends inside a JSON value, expected one JSON value in UTF-8";
+        let detail = "body: has no whole JSON value, expected one JSON value in UTF-8";
         assert!(rest.ends_with(&format!(" detail=\"{detail}\"")), "{line}");
         let line = crate::access_line(&gate.envoy, |line| line["verdict"] == "quarantined");
-        assert_eq!((&line["marked_reason"], &line["reason"]), (&json!("json-invalid"), &json!(null)));
+        assert_eq!((&line["request_reason"], &line["reason"]), (&json!("json-invalid"), &json!(null)));
         assert_eq!((&line["detail"], &line["upstream"]), (&json!(detail), &json!("quarantine_service")));
     });
 }

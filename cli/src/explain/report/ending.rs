@@ -100,7 +100,10 @@ impl From<Verdict> for ExplainVerdict {
 impl EndingReport {
     /// An end of this verdict and reason.
     fn new(verdict: ExplainVerdict, reason: Option<Reason>, detail: Option<String>) -> Self {
-        let text = reason.map(ReasonText::of);
+        let text = reason.map(match verdict {
+            ExplainVerdict::Refused => ReasonText::of_refusal,
+            _ => ReasonText::of,
+        });
         Self {
             verdict,
             reason: reason.map(|reason| reason.code().to_owned()),
@@ -176,6 +179,8 @@ impl EndingReport {
             }
             Err(Refusal { violation, generation_id, .. }) => Self {
                 generation: generation_id.map(|id| id.text()),
+                // The inbox has the entry, although its delivery would be refused today.
+                remedy: Some(violation.reason.remedy()),
                 ..Self::new(ExplainVerdict::Refused, Some(violation.reason), violation.text())
             },
         }

@@ -223,6 +223,7 @@ async fn refuses_to_release_an_entry_without_an_event(place: TestStore) {
     let no_generation = ForwardedDelivery {
         generation: None,
         reason: Some("generation-id-invalid"),
+        detail: Some("generation_id: is missing, expected a UUID"),
         ..ForwardedDelivery::quarantined(2)
     };
     let no_generation = inbox.stored(&no_generation).await.to_string();
@@ -250,6 +251,22 @@ async fn refuses_to_release_an_entry_without_an_event(place: TestStore) {
     let message = inbox.refused(&["release", "--state", "quarantined", "--yes"], 1);
     assert!(message.contains(&event), "{message}");
     assert_eq!(inbox.service.wait_for(1).await[0].header(header::REDELIVERY), Some("1"));
+
+    // Each of many has its detail.
+    let mut ids = Vec::new();
+    for number in 10..32 {
+        let detail = Some("status: is missing, expected completed, failed or timeout");
+        let delivery = ForwardedDelivery {
+            event: None,
+            reason: Some("schema-invalid"),
+            detail,
+            ..ForwardedDelivery::quarantined(number)
+        };
+        ids.push(inbox.stored(&delivery).await.to_string());
+    }
+    let arguments: Vec<_> = ["release"].into_iter().chain(ids.iter().map(String::as_str)).collect();
+    let message = inbox.refused(&arguments, 1);
+    assert!(message.starts_with("22 entries not released: status: is missing, "), "{message}");
 }
 
 async fn replays_a_superseded_entry(place: TestStore) {

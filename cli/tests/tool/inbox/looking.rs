@@ -128,7 +128,7 @@ async fn shows_an_entry_without_its_body(place: TestStore) {
         "  last answer 500 scripted",
         "  POST /hooks/veo3",
         &format!("  {}: {}", header::IDEMPOTENCY_KEY, delivery.key()),
-        &format!("body: `blobgate inbox show {number} --body` prints it"),
+        &format!("body: `blobgate inbox show {number} --body --admin {}` prints it", inbox.admin),
     ] {
         assert!(shown.contains(expected), "{expected:?} is not in:\n{shown}");
     }

@@ -28,6 +28,7 @@ async fn purges_a_job_and_recognises_its_repeats(place: TestStore) {
     assert_eq!(dry, ["would purge 2 entries: 1 delivered, 1 quarantined"]);
     let message = inbox.refused(&["purge", "--job", "order-7"], 2);
     assert!(message.starts_with("This deletes bodies, headers and services' answers for good."), "{message}");
+    assert!(message.contains("keeps for 400 days: hook,\ngeneration, event, job, token id"), "{message}");
     assert!(message.contains("The change does not reach logs (WAL), replicas, backups"), "{message}");
     assert!(message.ends_with(
         "this would purge 2 entries: 1 delivered, 1 quarantined. There is no terminal for the question: pass --yes\n"

@@ -240,7 +240,7 @@ async fn reports_a_file_without_a_gate() {
     let sentence = "has no configuration of the gate, an object with hooks. Name another with --config";
     assert_eq!(message, format!("blobgate: {name} {sentence}\n"));
     let message = inbox.refused(&["reevaluate", "--config", "/nowhere", "17"], 1);
-    assert!(message.starts_with("blobgate: cannot read /nowhere: "), "{message}");
+    assert!(message.starts_with("blobgate: cannot use /nowhere: "), "{message}");
     let message = inbox.refused(&["reevaluate", "17"], 2);
     assert!(message.contains("--config <FILE>"), "{message}");
 }

@@ -77,7 +77,7 @@ async fn tells_of_a_late_quarantined_released_and_delivered_event(place: TestSto
     until("it is overdue", async || inbox.told(&[&id], 0).0["stories"][0]["state"] == "overdue").await;
     let (overdue, shown) = inbox.told(&[&id], 0);
     assert_eq!(kinds(&overdue["stories"][0]), ["expected", "overdue"]);
-    assert!(shown.contains(&format!("grep id={id} envoy.log\n")), "{shown}");
+    assert!(shown.contains(&format!("grep -e {id} envoy.log | blobgate explain --line -\n")), "{shown}");
 
     let late = ForwardedDelivery { job: Some("order-17"), ..ForwardedDelivery::quarantined(1) };
     let entry = inbox.stored(&late).await;
@@ -139,8 +139,7 @@ async fn tells_of_an_event_that_never_came(place: TestStore) {
     assert_eq!((&nothing["stories"], &nothing["more"]), (&json!([]), &json!(0)));
     assert!(shown.starts_with(&format!("generation {id} is not in the inbox\n\nnext\n")), "{shown}");
     let commands = commands(&nothing["next"]);
-    assert_eq!(commands[0], format!("grep id={id} envoy.log"));
-    assert_eq!(commands[1], "blobgate explain --line 'LINE'");
+    assert_eq!(commands[0], format!("grep -e {id} envoy.log | blobgate explain --line -"));
     // There is no status API.
     let (asked, shown) = inbox.told(&[&id, "--ask"], 1);
     assert_eq!(
@@ -155,7 +154,12 @@ async fn tells_of_an_event_that_never_came(place: TestStore) {
         (kinds(&told["stories"][0]), &told["stories"][0]["state"]),
         (vec!["expected".to_owned()], &json!("expected"))
     );
-    assert_eq!(inbox.told(&["--job", "order-2", "--hook", "other"], 1).0["stories"], json!([]));
+    let (other, shown) = inbox.told(&["--job", "order-2", "--hook", "other"], 1);
+    assert_eq!(other["stories"], json!([]));
+    assert!(
+        shown.contains(&format!("    blobgate why --job=order-2 --hook veo3 --admin {}\n", inbox.admin)),
+        "{shown}"
+    );
     assert_eq!(inbox.told(&["--request-id", "never-seen"], 1).0["stories"], json!([]));
     let message = text(&inbox.why(&["--entry", "4711"]).stderr);
     assert!(message.contains("no entry 4711"), "{message}");
@@ -203,6 +207,8 @@ async fn tells_of_conflicts_repeats_and_releases(place: TestStore) {
     let unnamed = inbox.stored(&unnamed).await;
     let (told, shown) = inbox.told(&["--entry", &unnamed.to_string()], 0);
     assert_eq!(told["stories"][0]["generation"], Value::Null);
+    let head = format!("entry {unnamed} of hook veo3, without a generation: quarantined\n");
+    assert!(shown.starts_with(&head), "{shown}");
     assert!(
         shown.contains(&format!("blobgate inbox release {unnamed} --as completed --generation ID")),
         "{shown}"
@@ -231,7 +237,7 @@ async fn tells_of_pauses_drops_and_purges(place: TestStore) {
     let name = entry.to_string();
     let (told, shown) = inbox.told(&[&id], 0);
     let story = &told["stories"][0];
-    assert_eq!(kinds(story), ["received", "due", "paused"]);
+    assert_eq!(kinds(story), ["received", "paused"], "a pause has no end yet");
     assert_eq!(commands(&story["next"]), ["blobgate inbox resume --hook veo3 --event completed"]);
     assert!(shown.contains("deliveries of veo3/completed are paused, since 20"), "{shown}");
 
@@ -243,17 +249,17 @@ async fn tells_of_pauses_drops_and_purges(place: TestStore) {
     inbox.lines(&["resume", "--hook", "veo3", "--event", "completed"]);
     inbox.lines(&["replay", &name, "--yes"]);
     inbox.wait_for(entry, "delivered").await;
-    let (told, _) = inbox.told(&[&id], 0);
+    let (told, shown) = inbox.told(&[&id], 0);
     assert_eq!(kinds(&told["stories"][0]), ["received", "replayed", "delivered"]);
-    assert_eq!(commands(&told["stories"][0]["next"]), [""; 0]);
+    let replay = format!("blobgate inbox replay {entry}");
+    assert_eq!(commands(&told["stories"][0]["next"]), [replay.as_str()]);
+    // Of this inbox, and no other one.
+    assert!(shown.contains(&format!("    {replay} --admin {}", inbox.admin)), "{shown}");
 
     inbox.lines(&["purge", "--job", "order-6", "--yes"]);
     let (told, shown) = inbox.told(&[&id], 0);
     assert_eq!(kinds(&told["stories"][0]), ["received", "replayed", "delivered", "purged"]);
-    assert!(
-        shown.contains(&format!("nothing: entry {entry} is delivered\n")) || shown.ends_with("is delivered"),
-        "{shown}"
-    );
+    assert!(shown.ends_with(&format!("\nnext\n  nothing: entry {entry} is delivered\n")), "{shown}");
 }
 
 async fn tells_of_failed_attempts(place: TestStore) {
@@ -270,7 +276,7 @@ async fn tells_of_failed_attempts(place: TestStore) {
     let (_, attempt) = lines.iter().find(|(what, _)| what == "attempt").unwrap();
     assert!(attempt.contains(": 500 after ") && attempt.ends_with(": scripted"), "{attempt}");
     let (_, route) = lines.iter().find(|(what, _)| what == "route_fails").unwrap();
-    assert!(route.starts_with("route veo3/completed fails: its service answers 5xx, since 20"), "{route}");
+    assert!(route.starts_with("route veo3/completed fails: its attempts get 5xx, since 20"), "{route}");
     assert_eq!(commands(&story["next"]), [format!("blobgate inbox retry {entry}")]);
     // A line that is to come is later than the answer.
     assert!(
@@ -296,6 +302,13 @@ async fn tells_of_reconciled_events(place: TestStore) {
     let (told, _) = inbox.told(&[&id], 0);
     assert_eq!(kinds(&told["stories"][0]), ["expected", "overdue", "status_call", "reconciled", "delivered"]);
     is_in_order(&told["stories"][0]);
+    // The headers, which tell it too, end with the body.
+    inbox.lines(&["purge", "--generation", &id, "--yes"]);
+    let (told, _) = inbox.told(&[&id], 0);
+    assert_eq!(
+        kinds(&told["stories"][0]),
+        ["expected", "overdue", "status_call", "reconciled", "delivered", "purged"]
+    );
 }
 
 async fn compares_with_the_status_api(place: TestStore) {
@@ -339,6 +352,9 @@ async fn compares_with_the_status_api(place: TestStore) {
         (code, &told["status_api"]["outcome"], &told["status_api"]["called"]),
         (1, &json!("unknown"), &json!(true))
     );
+    let why = told["next"][0]["why"].as_str().unwrap();
+    assert!(why.starts_with("the status API has no such generation. Compare the id"), "{told}");
+    assert!(!commands(&told["next"]).iter().any(|command| command.contains("--ask")), "{told}");
 
     // The three calls of this minute are used up.
     let (code, told) = asked(&[&own]);
@@ -364,7 +380,9 @@ async fn keeps_the_story_of_a_job_short(place: TestStore) {
     let (told, shown) = inbox.told(&["--job", "a.b~c_D-1"], 0);
     assert_eq!((told["stories"].as_array().unwrap().len(), &told["more"]), (10, &json!(110)));
     assert_eq!(told["stories"][0]["generation"], generation(219), "the newest first");
-    assert!(shown.ends_with("and 110 more that match: `blobgate inbox ls` lists entries\n"), "{shown}");
+    let more =
+        format!("and 110 more that match: `blobgate inbox ls --admin {}` lists entries\n", inbox.admin);
+    assert!(shown.ends_with(&more), "{shown}");
     // Which one, is not clear.
     let (asked, _) = inbox.told(&["--job", "a.b~c_D-1", "--ask"], 1);
     assert_eq!(asked["status_api"]["outcome"], "ambiguous");
@@ -449,7 +467,7 @@ async fn runs_the_blocks_of_the_book() {
         "{printed}"
     );
     let printed = run_block(&block("why-ask"), &inbox);
-    assert!(printed.contains("status API now\n  it has no such generation\n"), "{printed}");
+    assert!(printed.contains("status API now\n  the status API has no such generation\n"), "{printed}");
     let printed: Value = serde_json::from_str(&run_block(&block("why-json"), &inbox)).unwrap();
     assert_eq!(kinds(&printed["stories"][0]), ["received", "delivered"]);
 }

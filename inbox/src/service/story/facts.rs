@@ -1,7 +1,10 @@
 //! The stored facts of a story.
 
+use super::ComparedVerdict;
+use super::words::quoted;
 use crate::entry::{EntryState, ExpectationState, Lane};
-use crate::store::{AttemptRow, DatedPause, EntryRow, Expectation, Pause, StoredPayload};
+use crate::store::{AttemptRow, DatedPause, EntryRow, Expectation, Pause};
+use std::collections::BTreeMap;
 
 /// The stored facts about a generation, or about an entry without one.
 pub(super) struct StoryFacts {
@@ -20,11 +23,25 @@ pub(super) struct StoryFacts {
     pub(super) reconcile_after: i64,
     /// Whether the inbox has a status API.
     pub(super) reconciles: bool,
+    /// The answer of the status API, if the request called it.
+    pub(super) asked: Option<AskedStatus>,
+}
+
+/// The answer of the status API to the request's own call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum AskedStatus {
+    /// The generation has ended. Each compared entry has its result.
+    Ended(BTreeMap<i64, ComparedVerdict>),
+    /// There is no such generation.
+    Unknown,
+    /// The generation has not ended.
+    InProgress,
+    /// The answer tells nothing about the generation.
+    Other,
 }
 
 pub(super) struct StoryEntry {
     pub(super) row: EntryRow,
-    pub(super) payload: Option<StoredPayload>,
     pub(super) attempts: Vec<AttemptRow>,
     /// Whether the reconciler fetched it.
     pub(super) is_reconciled: bool,
@@ -34,7 +51,7 @@ pub(super) struct StoryEntry {
 pub(super) struct RouteTrouble {
     pub(super) route: String,
     pub(super) is_down: bool,
-    /// Such as `answers 5xx`.
+    /// Such as `its attempts get 5xx`.
     pub(super) outcome: String,
     pub(super) since: Option<i64>,
 }
@@ -47,6 +64,39 @@ impl StoryEntry {
 }
 
 impl StoryFacts {
+    /// The entries that a person may still decide on, and the delivered ones.
+    pub(super) fn compared(&self) -> impl Iterator<Item = &StoryEntry> {
+        let is_over = |state| matches!(state, EntryState::Superseded | EntryState::Dropped);
+        self.entries.iter().filter(move |entry| !is_over(entry.row.state))
+    }
+
+    /// The result of the comparison of an entry with the status API.
+    pub(super) fn verdict(&self, entry: &StoryEntry) -> Option<ComparedVerdict> {
+        match &self.asked {
+            Some(AskedStatus::Ended(compared)) => compared.get(&entry.row.id).copied(),
+            _ => None,
+        }
+    }
+
+    /// An accepted entry of the generation of a quarantined one.
+    pub(super) fn accepted_beside(&self, entry: &StoryEntry) -> Option<&StoryEntry> {
+        let is_accepted = |other: &&StoryEntry| {
+            other.row.id != entry.row.id
+                && matches!(
+                    other.row.state,
+                    EntryState::Delivered | EntryState::Waiting | EntryState::InFlight
+                )
+                && other.row.lane != Lane::Observed
+        };
+        self.entries.iter().rev().find(is_accepted)
+    }
+
+    /// The command that compares the entries with the status API. `None` without a status API, and after its answer.
+    pub(super) fn compare_command(&self) -> Option<String> {
+        let generation = self.generation.as_deref().filter(|_| self.reconciles && self.asked.is_none())?;
+        Some(format!("blobgate why {generation} --hook {} --ask", quoted(&self.hook)))
+    }
+
     /// The newest delivered entry.
     pub(super) fn delivered(&self) -> Option<&StoryEntry> {
         self.entries.iter().rev().find(|entry| entry.row.state == EntryState::Delivered)
@@ -60,6 +110,11 @@ impl StoryFacts {
         let is_open = !matches!(expectation.state, ExpectationState::Arrived | ExpectationState::Reconciled);
         let is_late = first.map_or(is_open, |first| first > at);
         (expectation.job.is_some() && at <= self.now && is_late).then_some(at)
+    }
+
+    /// Whether `inbox reconcile` calls the status API about the generation now.
+    pub(super) fn is_callable(&self, expectation: &Expectation) -> bool {
+        self.overdue_at(expectation).is_some() || expectation.asked > 0 || expectation.wanted.is_some()
     }
 
     /// The job of the announcement.

@@ -1,88 +1,156 @@
 //! The next steps of a person.
 
-use super::facts::{RouteTrouble, StoryEntry, StoryFacts, covers};
+use super::facts::{AskedStatus, RouteTrouble, StoryEntry, StoryFacts, covers};
 use super::words::{pause_subject, quoted, span};
-use super::{StoryRequest, StoryStep};
+use super::{ComparedVerdict, StoryRequest, StoryStep, asked};
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason};
 use crate::service::time;
 use crate::store::Expectation;
 use blobgate::Reason;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// More steps than this are not read.
-const MAX_STEPS: usize = 12;
+/// The most steps of one kind. A flood of quarantined entries must not hide the step of the genuine one.
+const MAX_STEPS: usize = 8;
+/// The most quarantined entries with steps: each has several.
+const MAX_QUARANTINED: usize = 3;
 
 /// The next steps of a story, the most urgent first.
 pub(super) fn steps(facts: &StoryFacts) -> Vec<StoryStep> {
-    let mut steps = Vec::new();
-    for entry in facts.entries.iter().filter(|entry| entry.row.state == EntryState::Quarantined) {
+    let mut steps = asked::steps(facts);
+    truncate(facts, &mut steps);
+    let mut accepted = Vec::new();
+    facts.entries.iter().for_each(|entry| open(facts, entry, &mut accepted));
+    accepted.extend(facts.expectation.as_ref().and_then(mismatch));
+    truncate(facts, &mut accepted);
+    steps.append(&mut accepted);
+    let is_quarantined = |entry: &&StoryEntry| entry.row.state == EntryState::Quarantined;
+    for entry in facts.entries.iter().filter(is_quarantined).take(MAX_QUARANTINED) {
         quarantined(facts, entry, &mut steps);
     }
-    for entry in &facts.entries {
-        let id = entry.row.id;
-        let has_body = entry.row.size > 0;
-        match entry.row.state {
-            EntryState::Dead if has_body => steps.push(run(
-                format!("entry {id} is dead. Repair its service, then deliver it again"),
-                format!("blobgate inbox replay {id}"),
-            )),
-            EntryState::Dropped if has_body => steps.push(run(
-                format!("entry {id} is dropped. Deliver it all the same"),
-                format!("blobgate inbox replay {id}"),
-            )),
-            EntryState::Dead | EntryState::Dropped => steps.push(say(format!(
-                "nothing can deliver entry {id}: its body is deleted. The status API may still have the result"
-            ))),
-            EntryState::Waiting => waiting(facts, entry, &mut steps),
-            EntryState::InFlight => steps.push(say(format!("wait: an attempt of entry {id} runs"))),
-            EntryState::Quarantined | EntryState::Delivered | EntryState::Superseded => {}
-        }
+    let hidden = facts.entries.iter().filter(is_quarantined).skip(MAX_QUARANTINED).count();
+    if hidden > 0 {
+        steps.push(run(
+            format!("and {hidden} more in quarantine"),
+            format!("{} --state quarantined", list(facts)),
+        ));
     }
+    let is_answered = !matches!(facts.asked, None | Some(AskedStatus::Other));
     let is_here = |entry: &StoryEntry| {
         let is_over =
             matches!(entry.row.state, EntryState::Delivered | EntryState::Superseded | EntryState::Dropped);
         entry.row.lane == Lane::Deliver || !is_over
     };
-    if !facts.entries.iter().any(is_here)
+    if !is_answered
+        && !facts.entries.iter().any(is_here)
         && let Some(expectation) = &facts.expectation
     {
         expected(facts, expectation, &mut steps);
     }
     if steps.is_empty() {
-        steps.push(done(facts));
+        done(facts, &mut steps);
     }
-    steps.truncate(MAX_STEPS);
     steps
 }
 
+fn truncate(facts: &StoryFacts, steps: &mut Vec<StoryStep>) {
+    let hidden = steps.len().saturating_sub(MAX_STEPS);
+    if hidden > 0 {
+        steps.truncate(MAX_STEPS);
+        steps.push(run(format!("and {hidden} more steps, of other entries"), list(facts)));
+    }
+}
+
+/// Lists the entries of the generation.
+fn list(facts: &StoryFacts) -> String {
+    let generation =
+        facts.generation.as_deref().map(|id| format!(" --generation {}", quoted(id))).unwrap_or_default();
+    format!("blobgate inbox ls --hook {}{generation}", quoted(&facts.hook))
+}
+
+/// The step for an entry that no service has, outside the quarantine.
+fn open(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<StoryStep>) {
+    let id = entry.row.id;
+    let has_body = entry.row.size > 0;
+    match entry.row.state {
+        EntryState::Dead if has_body => steps.push(run(
+            format!("entry {id} is dead. Repair its service, then deliver it again"),
+            format!("blobgate inbox replay {id}"),
+        )),
+        EntryState::Dropped if entry.row.event.is_none() || entry.row.generation.is_none() => {
+            steps.push(say(format!(
+                "nothing can deliver entry {id}: it is dropped, and claims no valid event"
+            )));
+        }
+        EntryState::Dropped if has_body => steps.push(run(
+            format!("entry {id} is dropped. Deliver it all the same"),
+            format!("blobgate inbox replay {id}"),
+        )),
+        EntryState::Dead | EntryState::Dropped => steps.push(say(format!(
+            "nothing can deliver entry {id}: its body is deleted. The status API may still have the result"
+        ))),
+        EntryState::Waiting => waiting(facts, entry, steps),
+        EntryState::InFlight => steps.push(say(format!("wait: an attempt of entry {id} runs"))),
+        EntryState::Quarantined | EntryState::Delivered | EntryState::Superseded => {}
+    }
+}
+
+/// The step for an accepted event with another job than the announced one.
+fn mismatch(expectation: &Expectation) -> Option<StoryStep> {
+    let (entry, job) = (expectation.mismatch_id?, expectation.job.as_deref()?);
+    let other = expectation.mismatch_job.as_deref().unwrap_or("-");
+    Some(run(
+        format!(
+            "find out which job is right: the application announced {job}, and the token of entry {entry} has {other}"
+        ),
+        format!("blobgate inbox show {entry}"),
+    ))
+}
+
 /// The steps where no entry and no expectation matches.
-pub(super) fn nothing_found(request: &StoryRequest, reconciles: bool) -> Vec<StoryStep> {
+pub(super) fn nothing_found(
+    request: &StoryRequest,
+    other_hooks: &BTreeSet<String>,
+    reconciles: bool,
+    asked: Option<&AskedStatus>,
+) -> Vec<StoryStep> {
+    if let (false, Some((subject, value))) = (other_hooks.is_empty(), request.subject()) {
+        let elsewhere = |hook: &String| {
+            let command = format!("blobgate why {subject}{} --hook {}", quoted(&value), quoted(hook));
+            run(format!("the inbox has it under hook {hook}"), command)
+        };
+        return other_hooks.iter().map(elsewhere).collect();
+    }
     let hook = request.hook.as_deref().map_or_else(|| "HOOK".to_owned(), quoted);
     if let Some(generation) = request.generation.as_deref().map(str::to_ascii_lowercase) {
         let generation = quoted(&generation);
-        let mut steps = vec![
-            run(
-                "the gate may have refused its webhook. The line of the gate's log has the generation and the reason",
-                format!("grep id={generation} envoy.log"),
-            ),
-            run("a refused delivery's line says which field to repair", "blobgate explain --line 'LINE'"),
-            run(
+        let mut steps: Vec<_> = asked
+            .and_then(|asked| asked::step_without_story(asked, &hook, &generation))
+            .into_iter()
+            .collect();
+        steps.push(run(
+            "the gate may have refused its webhook. The gate's log has the reason, with the field to repair",
+            in_log(&generation),
+        ));
+        if asked.is_none() {
+            steps.push(run(
                 "its webhook may never have come. Announce the generation, so that the inbox fetches its result",
                 format!("blobgate inbox expect --hook {hook} --generation {generation} --job JOB"),
-            ),
-        ];
-        if reconciles {
-            steps.push(run("see the state at the provider", format!("blobgate why {generation} --ask")));
+            ));
+        }
+        if reconciles && asked.is_none() {
+            let only = request.hook.as_ref().map(|_| format!(" --hook {hook}")).unwrap_or_default();
+            steps
+                .push(run("see the state at the provider", format!("blobgate why {generation}{only} --ask")));
         }
         return steps;
     }
     let recent = |hook: &str| format!("blobgate inbox ls --since 1d{hook}");
-    let only = request.hook.as_deref().map(|hook| format!(" --hook {}", quoted(hook))).unwrap_or_default();
+    let only = request.hook.as_ref().map(|_| format!(" --hook {hook}")).unwrap_or_default();
     if let Some(request_id) = &request.request_id {
         return vec![
             run(
-                "the gate may have refused the request. The line of the gate's log has its id and the reason",
-                format!("grep {} envoy.log", quoted(request_id)),
+                "the gate may have refused the request. The gate's log has the reason, with the field to repair",
+                in_log(&quoted(request_id)),
             ),
             run(
                 "a repeat keeps the id of the first delivery, and a deleted body takes the id along. Find the entry by its time",
@@ -96,12 +164,37 @@ pub(super) fn nothing_found(request: &StoryRequest, reconciles: bool) -> Vec<Sto
     )]
 }
 
+/// Explains the lines of the gate's log, and of Envoy's access log, that have a word.
+fn in_log(word: &str) -> String {
+    format!("grep -e {word} envoy.log | blobgate explain --line -")
+}
+
+impl StoryRequest {
+    /// The option of the subject, and its value.
+    fn subject(&self) -> Option<(&'static str, String)> {
+        [
+            ("", self.generation.clone()),
+            // `=`, because a value can begin with a hyphen.
+            ("--job=", self.job.clone()),
+            ("--request-id=", self.request_id.clone()),
+            ("--entry=", self.entry.map(|id| id.to_string())),
+        ]
+        .into_iter()
+        .find_map(|(option, value)| Some((option, value?)))
+    }
+}
+
 fn quarantined(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<StoryStep>) {
     let row = &entry.row;
     let id = row.id;
     let code = row.reason.clone().unwrap_or_else(|| QuarantineReason::Other(String::new()));
     let is_whole = row.event.is_some() && row.generation.is_some();
     let is_genuine = |command: String| run(format!("if the event of entry {id} is genuine"), command);
+    let verdict = facts.verdict(entry);
+    if matches!(verdict, Some(ComparedVerdict::Confirmed | ComparedVerdict::Contradicted)) {
+        steps.push(run(format!("see entry {id}"), format!("blobgate inbox show {id}")));
+        return;
+    }
     match &code {
         QuarantineReason::Gate(Reason::ConfirmUnavailable) if facts.next_call_at().is_some() => {
             let at = facts.next_call_at().map(time).unwrap_or_default();
@@ -113,7 +206,7 @@ fn quarantined(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<StoryStep
         QuarantineReason::Gate(
             Reason::SourceDenied | Reason::ResultUrlDenied | Reason::JsonTooDeep | Reason::NotConfirmed,
         ) => steps.push(run(
-            format!("judge entry {id} by the repaired configuration"),
+            format!("if the configuration was wrong: judge entry {id} by the repaired one"),
             format!("blobgate inbox reevaluate --config envoy.yaml {id}"),
         )),
         code if QuarantineReason::EXPLAINED.contains(code) => {
@@ -127,15 +220,22 @@ fn quarantined(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<StoryStep
                 ));
             }
         }
-        QuarantineReason::EventConflict if facts.reconciles => {
-            if let Some(generation) = &row.generation {
-                steps.push(run(
-                    "compare both with the status API",
-                    format!("blobgate why {generation} --ask"),
-                ));
-            }
-        }
         _ => {}
+    }
+    if let Some(other) = facts.accepted_beside(entry) {
+        let other = &other.row;
+        let state = other.state.name().replace('_', " ");
+        let event = other.event.as_deref().unwrap_or("event");
+        steps.push(say(format!(
+            "entry {} ({event}) of the same generation is {state}. Release entry {id} only if its own event is genuine too",
+            other.id
+        )));
+    }
+    // A release delivers the event of a forger too: compare first.
+    if let Some(command) = facts.compare_command().filter(|_| row.event.is_some())
+        && !steps.iter().any(|step| step.command.as_ref() == Some(&command))
+    {
+        steps.push(run("compare the stored events with the status API", command));
     }
     steps.push(run(format!("see entry {id}"), format!("blobgate inbox show {id}")));
     if row.size == 0 {
@@ -168,10 +268,7 @@ fn waiting(facts: &StoryFacts, entry: &StoryEntry, steps: &mut Vec<StoryStep>) {
     let retry = format!("blobgate inbox retry {id}");
     match trouble {
         Some(RouteTrouble { route, outcome, .. }) => {
-            steps.push(run(
-                format!("route {route} fails: its service {outcome}. Repair it, then retry"),
-                retry,
-            ));
+            steps.push(run(format!("route {route} fails: {outcome}. Repair its service, then retry"), retry));
         }
         None if row.due_at > facts.now => {
             let wait = span(row.due_at.saturating_sub(facts.now));
@@ -201,7 +298,7 @@ fn expected(facts: &StoryFacts, expectation: &Expectation, steps: &mut Vec<Story
     }
     let is_due = facts.overdue_at(expectation).is_some();
     match (expectation.state, facts.next_call_at()) {
-        (ExpectationState::Expected, Some(at)) if is_due || expectation.asked > 0 => steps.push(run(
+        (ExpectationState::Expected, Some(at)) if facts.is_callable(expectation) => steps.push(run(
             format!(
                 "no event is accepted. Wait for the next status call at {}, or have the calls made now",
                 time(at)
@@ -215,7 +312,7 @@ fn expected(facts: &StoryFacts, expectation: &Expectation, steps: &mut Vec<Story
         (ExpectationState::Expected, None) if is_due => {
             steps.push(run(
                 "its webhook is overdue. The gate may have refused it: look for the generation in the gate's log",
-                format!("grep id={generation} envoy.log"),
+                in_log(&quoted(generation)),
             ));
             steps.push(say(
                 "this inbox fetches no event whose webhook never comes. Start it with `serve --provider`",
@@ -226,32 +323,31 @@ fn expected(facts: &StoryFacts, expectation: &Expectation, steps: &mut Vec<Story
             steps.push(say(
                 "the provider has no such generation. Compare the id, and the API key, with those of the order",
             ));
-            if facts.reconciles {
-                steps.push(run("call the status API once more", format!("blobgate why {generation} --ask")));
+            if let Some(command) = facts.compare_command() {
+                steps.push(run("call the status API once more", command));
             }
         }
         _ => {}
     }
 }
 
-fn done(facts: &StoryFacts) -> StoryStep {
+fn done(facts: &StoryFacts, steps: &mut Vec<StoryStep>) {
     let Some(entry) = facts.delivered() else {
-        return say("nothing: another event has replaced each entry, or retention has deleted them");
+        steps.push(say("nothing: another event has replaced each entry, or retention has deleted them"));
+        return;
     };
     let id = entry.row.id;
-    if entry.row.size == 0 {
-        return say(format!("nothing: entry {id} is delivered"));
+    steps.push(say(format!("nothing: entry {id} is delivered")));
+    if entry.row.size > 0 {
+        steps.push(run("if its service lost it, deliver it again", format!("blobgate inbox replay {id}")));
     }
-    say(format!(
-        "nothing: entry {id} is delivered. If its service lost it, `blobgate inbox replay {id}` delivers it again"
-    ))
 }
 
-fn run(why: impl Into<String>, command: impl Into<String>) -> StoryStep {
+pub(super) fn run(why: impl Into<String>, command: impl Into<String>) -> StoryStep {
     StoryStep { why: why.into(), command: Some(command.into()) }
 }
 
-fn say(why: impl Into<String>) -> StoryStep {
+pub(super) fn say(why: impl Into<String>) -> StoryStep {
     StoryStep { why: why.into(), command: None }
 }
 

@@ -3,10 +3,10 @@
 use super::facts::{RouteTrouble, StoryEntry, StoryFacts};
 use super::{MAX_STORIES, StorySubject};
 use crate::arrival::read_headers;
-use crate::entry::EntryState;
+use crate::entry::{EntryState, ExpectationState, Lane};
 use crate::service::Operations;
 use crate::service::error::Error;
-use crate::store::{EntryRow, EntrySelection, Filter, MAX_FOUND, SearchKey, StoredPayload};
+use crate::store::{EntryRow, EntrySelection, Expectation, Filter, MAX_FOUND, SearchKey};
 use blobgate::contract::{EventSource, header};
 use std::collections::BTreeSet;
 
@@ -16,6 +16,8 @@ pub(super) struct FoundPlaces {
     /// The number of matching entries and expectations elsewhere.
     pub(super) more: i64,
     pub(super) now: i64,
+    /// The hooks that have the subject, where the requested hook has not.
+    pub(super) other_hooks: BTreeSet<String>,
 }
 
 /// A generation of a hook, or an entry without a generation.
@@ -25,23 +27,35 @@ pub(super) enum StoryPlace {
     Entry { hook: String, id: i64 },
 }
 
+const NO_ANSWER: &str = "its attempts get no answer";
+
 /// The most entries of a story.
 const MAX_ENTRIES: usize = 50;
 
 impl Operations {
-    /// Finds the generations of a request.
+    /// Finds the generations of a request. Where the requested hook has none, finds the hooks that have one.
     pub(super) async fn find(
         &self,
         subject: &StorySubject,
         hook: Option<&str>,
     ) -> Result<FoundPlaces, Error> {
+        let mut found = self.find_of(subject, hook).await?;
+        if found.places.is_empty() && hook.is_some() {
+            let others = self.find_of(subject, None).await?.places;
+            found.other_hooks = others.into_iter().map(StoryPlace::into_hook).collect();
+        }
+        Ok(found)
+    }
+
+    async fn find_of(&self, subject: &StorySubject, hook: Option<&str>) -> Result<FoundPlaces, Error> {
         let store = &self.shared.store;
         let now = store.now().await?;
         let (rows, expectations, unread) = match subject {
             StorySubject::Entry(id) => {
                 let row = store.entries(&BTreeSet::from([*id])).await?.pop();
-                let row = row.filter(|row| hook.is_none_or(|hook| hook == row.hook));
-                (vec![row.ok_or(Error::NoEntry(*id))?], Vec::new(), 0)
+                let row = row.ok_or(Error::NoEntry(*id))?;
+                let is_of_hook = hook.is_none_or(|hook| hook == row.hook);
+                (is_of_hook.then_some(row).into_iter().collect(), Vec::new(), 0)
             }
             StorySubject::Key(key) => {
                 let rows = store.find(key, hook).await?;
@@ -70,7 +84,7 @@ impl Operations {
         }
         let hidden = dated.iter().filter(|(_, place)| !places.contains(place)).count();
         let more = unread.saturating_add(i64::try_from(hidden).unwrap_or(i64::MAX));
-        Ok(FoundPlaces { places, more, now })
+        Ok(FoundPlaces { places, more, now, other_hooks: BTreeSet::new() })
     }
 
     /// The number of entries that a search left out. Counting reads more than the search, so only a search that has reached its
@@ -133,17 +147,19 @@ impl Operations {
             more_entries = more_entries.saturating_add(i64::try_from(hidden.len()).unwrap_or(i64::MAX));
         }
         rows.sort_by_key(|row| row.id);
-        let mut payloads = store.payloads(&rows.iter().map(|row| row.id).collect()).await?;
-        let mut entries = Vec::new();
-        for row in rows {
-            let (attempts, payload) = (store.attempts(row.id).await?, payloads.remove(&row.id));
-            let is_reconciled = payload.as_ref().is_some_and(is_reconciled);
-            entries.push(StoryEntry { row, payload, attempts, is_reconciled });
-        }
         let expectation = match &generation {
             Some(generation) => store.expectation(&hook, generation).await?,
             None => None,
         };
+        let headers = store.headers(&rows.iter().map(|row| row.id).collect()).await?;
+        let fetched = expectation.as_ref().and_then(|expectation| fetched(expectation, &rows));
+        let mut entries = Vec::new();
+        for row in rows {
+            let attempts = store.attempts(row.id).await?;
+            let is_reconciled =
+                headers.get(&row.id).map_or(fetched == Some(row.id), |headers| is_reconciled(headers));
+            entries.push(StoryEntry { row, attempts, is_reconciled });
+        }
         let troubles = self.troubles(&entries);
         Ok(StoryFacts {
             hook,
@@ -156,6 +172,7 @@ impl Operations {
             troubles,
             reconcile_after: self.reconcile_after,
             reconciles: self.reconciles(),
+            asked: None,
         })
     }
 
@@ -167,10 +184,11 @@ impl Operations {
         let trouble = |route: String| {
             let (failure, is_down) = (metrics.failure(&route), metrics.is_down(&route));
             let outcome = match failure.map(|failure| failure.outcome) {
-                Some("unanswered") => "does not answer".to_owned(),
-                Some("other") => "answers another status".to_owned(),
-                Some(outcome) => format!("answers {outcome}"),
-                None if is_down => "does not answer".to_owned(),
+                Some("unanswered") => NO_ANSWER.to_owned(),
+                Some("other") => "its attempts get another status".to_owned(),
+                // Envoy answers 503 for a service that is down.
+                Some(outcome) => format!("its attempts get {outcome}"),
+                None if is_down => NO_ANSWER.to_owned(),
                 None => return None,
             };
             Some(RouteTrouble { route, is_down, outcome, since: failure.map(|failure| failure.since) })
@@ -179,7 +197,22 @@ impl Operations {
     }
 }
 
-fn is_reconciled(payload: &StoredPayload) -> bool {
-    let source = read_headers(&payload.headers).remove(header::SOURCE);
+impl StoryPlace {
+    fn into_hook(self) -> String {
+        match self {
+            Self::Generation { hook, .. } | Self::Entry { hook, .. } => hook,
+        }
+    }
+}
+
+/// The entry that the reconciler fetched, by its expectation. The headers, which tell it too, end with the body.
+fn fetched(expectation: &Expectation, rows: &[EntryRow]) -> Option<i64> {
+    let called_at = expectation.asked_at.filter(|_| expectation.state == ExpectationState::Reconciled)?;
+    let fetched = rows.iter().find(|row| row.lane == Lane::Deliver && row.received_at >= called_at);
+    fetched.map(|row| row.id)
+}
+
+fn is_reconciled(headers: &[u8]) -> bool {
+    let source = read_headers(headers).remove(header::SOURCE);
     source.is_some_and(|source| source.as_bytes() == EventSource::Reconcile.name().as_bytes())
 }

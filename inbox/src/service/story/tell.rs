@@ -61,10 +61,20 @@ impl StoryFacts {
                 |row: &EntryRow| row.state == EntryState::Waiting && row.route.as_ref() == Some(route);
             let at = since.and_then(|since| in_the_way(since, &is_of));
             let what = if *is_down { "is down" } else { "fails" };
+            // The attempt that failed is the cause.
+            let at = at.into_iter().chain(self.first_failure(route)).max();
             let since = since.map(|since| format!(", since {}", time(since))).unwrap_or_default();
-            let text = format!("route {route} {what}: its service {outcome}{since}");
+            let text = format!("route {route} {what}: {outcome}{since}");
             push(lines, at, StoryEvent::RouteFails, None, text);
         }
+    }
+
+    /// The time of the first recorded attempt that failed, of the waiting entries of a route.
+    fn first_failure(&self, route: &str) -> Option<i64> {
+        let of_route = |entry: &&StoryEntry| {
+            entry.row.state == EntryState::Waiting && entry.row.route.as_deref() == Some(route)
+        };
+        self.entries.iter().filter(of_route).filter_map(|entry| Some(entry.attempts.first()?.at)).min()
     }
 
     fn expectation_lines(&self, expectation: &Expectation, lines: &mut Vec<DatedLine>) {
@@ -82,13 +92,14 @@ impl StoryFacts {
             push(lines, Some(expectation.expected_at), StoryEvent::JobMismatch, Some(entry), text);
         }
         if expectation.asked > 0 {
-            let text =
-                format!("status call {}: {}", expectation.asked, call_answer(expectation.answer.as_deref()));
+            let newest = if expectation.asked > 1 { ", the newest" } else { "" };
+            let answer = call_answer(expectation.answer.as_deref());
+            let text = format!("status call {}{newest}: {answer}", expectation.asked);
             push(lines, expectation.asked_at, StoryEvent::StatusCall, None, text);
         }
         if self.next_call_at().is_some() {
             let text = "next status call".to_owned();
-            push(lines, Some(expectation.ask_at), StoryEvent::CallDue, None, text);
+            push(lines, Some(expectation.ask_at.max(self.now)), StoryEvent::CallDue, None, text);
         }
     }
 
@@ -121,7 +132,7 @@ impl StoryFacts {
     fn arrival_line(&self, entry: &StoryEntry, lines: &mut Vec<DatedLine>) {
         let row = &entry.row;
         let id = row.id;
-        let event = row.event.as_deref().unwrap_or("an unreadable event");
+        let event = row.event.as_deref().unwrap_or("a delivery without a valid event");
         let request = row.ids.request_id.as_deref().map(|id| format!(", request {id}")).unwrap_or_default();
         let at = Some(row.received_at);
         let why = row.reason.as_ref().map(|code| reason(code, row.detail.as_deref())).unwrap_or_default();
@@ -180,6 +191,15 @@ impl StoryFacts {
             return;
         }
         let (id, event) = (row.id, row.event.as_deref().unwrap_or("its event"));
+        // The store has the time of the last decision alone.
+        if let (Lane::Quarantine, Some(first)) = (row.lane, entry.attempts.first())
+            && row.redelivered_at.is_some_and(|last| first.at < last)
+        {
+            let text = format!(
+                "entry {id} released by a person before this time, as the event that it claims: {event}"
+            );
+            push(lines, Some(first.at), StoryEvent::Released, Some(id), text);
+        }
         let (what, text) = match (row.lane, row.redelivery) {
             (Lane::Quarantine, 1) => (
                 StoryEvent::Released,
@@ -228,9 +248,11 @@ impl StoryFacts {
                 let text = format!("an attempt of entry {id} runs");
                 push(lines, None, StoryEvent::Due, Some(id), text);
             }
+            // A pause has no end yet.
+            EntryState::Waiting if self.all_pauses.iter().any(|pause| covers(pause, row)) => {}
             EntryState::Waiting => {
                 let text = format!("entry {id}: next attempt due");
-                push(lines, Some(row.due_at.max(row.received_at)), StoryEvent::Due, Some(id), text);
+                push(lines, Some(row.due_at.max(self.now)), StoryEvent::Due, Some(id), text);
             }
             _ => {}
         }
@@ -272,6 +294,10 @@ fn outcome(attempt: &AttemptRow) -> String {
     match attempt.status {
         Some(status) if is_success(attempt) => format!("delivered, {status}{after}{answer}"),
         Some(status) => format!("{status}{after}{answer}"),
+        // The inbox ended during the attempt, and recorded it at its next start.
+        None if attempt.duration.is_none() && !answer.is_empty() => {
+            format!("{}, recorded at this time", attempt.answer)
+        }
         None => format!("no answer{after}{answer}"),
     }
 }

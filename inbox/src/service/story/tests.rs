@@ -2,13 +2,14 @@
 
 #![allow(clippy::arithmetic_side_effects, clippy::string_slice, reason = "a panic fails the test")]
 
-use super::facts::{RouteTrouble, StoryEntry, StoryFacts};
+use super::facts::{AskedStatus, RouteTrouble, StoryEntry, StoryFacts};
 use super::words::{call_answer, quoted, span};
-use super::{GenerationStory, StoryEvent, StoryRequest, StoryStep, next};
+use super::{ComparedVerdict, GenerationStory, StoryEvent, StoryRequest, StoryStep, next};
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason, Superseded};
 use crate::request_ids::RequestIds;
 use crate::service::error::BadRequest;
-use crate::store::{AttemptRow, DatedPause, EntryRow, Expectation, StoredPayload};
+use crate::store::{AttemptRow, DatedPause, EntryRow, Expectation};
+use std::collections::{BTreeMap, BTreeSet};
 
 const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
 const SECOND: i64 = 1_000_000;
@@ -91,10 +92,8 @@ fn expectation(state: ExpectationState) -> Expectation {
 }
 
 fn facts(entries: Vec<(EntryRow, Vec<AttemptRow>)>, expectation: Option<Expectation>) -> StoryFacts {
-    let entries = entries.into_iter().map(|(row, attempts)| {
-        let payload = StoredPayload { path: Vec::new(), headers: Vec::new(), body: Vec::new() };
-        StoryEntry { row, payload: Some(payload), attempts, is_reconciled: false }
-    });
+    let entries =
+        entries.into_iter().map(|(row, attempts)| StoryEntry { row, attempts, is_reconciled: false });
     StoryFacts {
         hook: "veo3".to_owned(),
         generation: Some(ID.to_owned()),
@@ -106,6 +105,7 @@ fn facts(entries: Vec<(EntryRow, Vec<AttemptRow>)>, expectation: Option<Expectat
         troubles: Vec::new(),
         reconcile_after: 13 * MINUTE,
         reconciles: true,
+        asked: None,
     }
 }
 
@@ -136,17 +136,18 @@ fn tells_of_a_late_event_that_was_quarantined_released_and_delivered() {
         [
             "12:00 announced with job order-17",
             "12:13 overdue: no event was accepted within 13m",
-            "12:13 next status call",
             "12:14 completed received from 203.0.113.9 and quarantined: entry 17, request 5f1c-1. token-expired: The \
              token's signature is valid, but the token has expired or is not valid yet (token: exp is in the past, \
              expected a time to come)",
             "12:20 entry 17 released by a person, as the event that it claims: completed",
             "12:20 attempt 1 of entry 17: 503 after 1.2s: busy",
             "12:20 attempt 2 of entry 17: delivered, 200 after 1.2s: ok",
+            // It was due at 12:13, and is still to come.
+            "13:00 next status call",
         ]
     );
     assert_eq!(
-        story.lines[3].remedy.as_deref(),
+        story.lines[2].remedy.as_deref(),
         Some(
             "Compare the clocks. Give tokens a lifetime longer than generation plus retries. Release genuine entries."
         )
@@ -248,21 +249,29 @@ fn tells_of_pauses_and_failing_routes_in_the_way() {
     ];
     let story = facts.story();
     let paused = "12:00 deliveries of completed events are paused, since 2026-01-31T11:59:00.000Z";
-    assert_eq!(told(&story)[0], "12:00 completed received: entry 4");
-    assert_eq!(told(&story)[2], paused);
-    assert_eq!(told(&story).len(), 3);
+    // No attempt is due during a pause.
+    assert_eq!(told(&story), ["12:00 completed received: entry 4", paused]);
     assert_eq!(commands(&story), ["blobgate inbox resume --event completed"]);
 
     facts.all_pauses.clear();
     facts.troubles = vec![RouteTrouble {
         route: "veo3/completed".to_owned(),
         is_down: true,
-        outcome: "does not answer".to_owned(),
+        outcome: "its attempts get no answer".to_owned(),
         since: Some(NOON + MINUTE),
     }];
+    // The attempt that failed stands before the failing route.
+    facts.entries[0].attempts = vec![attempt(1, MINUTE + SECOND / 10, None, "connection refused")];
     let story = facts.story();
+    assert_eq!(
+        story.lines.iter().map(|line| line.what).collect::<Vec<_>>(),
+        [StoryEvent::Received, StoryEvent::Attempt, StoryEvent::RouteFails, StoryEvent::Due]
+    );
     assert!(
-        told(&story).contains(&"12:01 route veo3/completed is down: its service does not answer, since 2026-01-31T12:01:00.000Z".to_owned())
+        told(&story).contains(
+            &"12:01 route veo3/completed is down: its attempts get no answer, since 2026-01-31T12:01:00.000Z"
+                .to_owned()
+        )
     );
     assert_eq!(commands(&story), ["blobgate inbox retry 4"]);
 }
@@ -287,20 +296,20 @@ fn an_expectation_without_an_event_has_next_steps() {
     let story = facts(vec![], Some(called)).story();
     assert_eq!(
         told(&story)[2..],
-        ["12:20 status call 2: the generation is in progress", "13:20 next status call"]
+        ["12:20 status call 2, the newest: the generation is in progress", "13:20 next status call"]
     );
     assert_eq!((story.state.as_str(), commands(&story)), ("overdue", vec!["blobgate inbox reconcile"]));
     // There is no status API.
     let mut alone = facts(vec![], Some(open()));
     alone.reconciles = false;
     let story = alone.story();
-    assert_eq!(commands(&story), [format!("grep id={ID} envoy.log")]);
+    assert_eq!(commands(&story), [format!("grep -e {ID} envoy.log | blobgate explain --line -")]);
     assert!(!told(&story).iter().any(|line| line.ends_with("next status call")));
     // The provider denies it.
     let story = facts(vec![], Some(expectation(ExpectationState::Unknown))).story();
     assert_eq!(
         (story.state.as_str(), commands(&story)),
-        ("unknown to the provider", vec![&*format!("blobgate why {ID} --ask")])
+        ("unknown to the provider", vec![&*format!("blobgate why {ID} --hook veo3 --ask")])
     );
 }
 
@@ -323,7 +332,12 @@ fn each_quarantined_entry_has_its_commands() {
     };
     assert_eq!(
         steps(quarantined(17, "token-expired", 0)),
-        ["blobgate inbox show 17", "blobgate inbox release 17", "blobgate inbox drop 17"]
+        [
+            &*format!("blobgate why {ID} --hook veo3 --ask"),
+            "blobgate inbox show 17",
+            "blobgate inbox release 17",
+            "blobgate inbox drop 17"
+        ]
     );
     assert_eq!(
         steps(quarantined(17, "source-denied", 0))[0],
@@ -333,23 +347,26 @@ fn each_quarantined_entry_has_its_commands() {
         steps(quarantined(17, "token-conflict", 0))[0],
         format!("blobgate inbox expect --hook veo3 --generation {ID} --job order-17")
     );
-    assert_eq!(steps(quarantined(17, "event-conflict", 0))[0], format!("blobgate why {ID} --ask"));
+    assert_eq!(
+        steps(quarantined(17, "event-conflict", 0))[0],
+        format!("blobgate why {ID} --hook veo3 --ask")
+    );
     let unread = EntryRow { event: None, generation: None, ..quarantined(17, "json-invalid", 0) };
     assert_eq!(steps(unread)[1], "blobgate inbox release 17 --as completed --generation ID");
     let purged = EntryRow { size: 0, ..quarantined(17, "json-invalid", 0) };
     assert!(!steps(purged).iter().any(|command| command.contains("release")));
     // A reason of a newer version.
-    assert_eq!(steps(quarantined(17, "of-tomorrow", 0))[1], "blobgate inbox release 17");
+    assert_eq!(steps(quarantined(17, "of-tomorrow", 0))[2], "blobgate inbox release 17");
 }
 
 #[test]
 fn names_the_steps_of_nothing() {
     let of = |request: &StoryRequest, reconciles| {
-        let steps: Vec<StoryStep> = next::nothing_found(request, reconciles);
+        let steps: Vec<StoryStep> = next::nothing_found(request, &BTreeSet::new(), reconciles, None);
         steps.into_iter().filter_map(|step| step.command).collect::<Vec<_>>()
     };
     let generation = StoryRequest { generation: Some(ID.to_uppercase()), ..StoryRequest::default() };
-    assert_eq!(of(&generation, true)[0], format!("grep id={ID} envoy.log"));
+    assert_eq!(of(&generation, true)[0], format!("grep -e {ID} envoy.log | blobgate explain --line -"));
     assert_eq!(of(&generation, true).last(), Some(&format!("blobgate why {ID} --ask")));
     assert!(!of(&generation, false).iter().any(|command| command.contains("--ask")));
     let job = StoryRequest {
@@ -359,7 +376,212 @@ fn names_the_steps_of_nothing() {
     };
     assert_eq!(of(&job, true), ["blobgate inbox ls --since 1d --hook veo3"]);
     let request = StoryRequest { request_id: Some("a.b_c-1".to_owned()), ..StoryRequest::default() };
-    assert_eq!(of(&request, true)[0], "grep a.b_c-1 envoy.log");
+    assert_eq!(of(&request, true)[0], "grep -e a.b_c-1 envoy.log | blobgate explain --line -");
+    // Another hook has it.
+    let elsewhere = BTreeSet::from(["veo3".to_owned(), "sora".to_owned()]);
+    let steps = next::nothing_found(&job, &elsewhere, true, None);
+    let steps: Vec<_> = steps.into_iter().filter_map(|step| step.command).collect();
+    assert_eq!(steps, ["blobgate why --job=order-17 --hook sora", "blobgate why --job=order-17 --hook veo3"]);
+    // The status API has answered already.
+    for (asked, first, count) in [
+        (
+            AskedStatus::Ended(BTreeMap::new()),
+            Some(format!("blobgate inbox expect --hook HOOK --generation {ID} --job JOB")),
+            2,
+        ),
+        (AskedStatus::Unknown, None, 2),
+        (AskedStatus::InProgress, None, 2),
+        (AskedStatus::Other, Some(format!("grep -e {ID} envoy.log | blobgate explain --line -")), 1),
+    ] {
+        let steps = next::nothing_found(&generation, &BTreeSet::new(), true, Some(&asked));
+        assert_eq!((&steps[0].command, steps.len()), (&first, count), "{asked:?}: {steps:?}");
+        assert!(
+            !steps.iter().any(|step| step.command.as_ref().is_some_and(|command| command.contains("--ask")))
+        );
+    }
+}
+
+#[test]
+fn the_answer_of_the_status_api_decides_the_next_steps() {
+    let asked = |entries: Vec<EntryRow>, expectation: Option<Expectation>, asked: AskedStatus| {
+        let mut facts = facts(entries.into_iter().map(|row| (row, vec![])).collect(), expectation);
+        facts.asked = Some(asked);
+        let steps = facts.story().next;
+        steps.into_iter().map(|step| (step.why, step.command.unwrap_or_default())).collect::<Vec<_>>()
+    };
+    let owned = |steps: &[(&str, &str)]| -> Vec<(String, String)> {
+        steps.iter().map(|(why, command)| ((*why).to_owned(), (*command).to_owned())).collect()
+    };
+    let done = || delivered(row(9, "completed", 0), SECOND);
+    let compared = |id: i64, verdict| AskedStatus::Ended(BTreeMap::from([(id, verdict)]));
+    let unknown =
+        "the status API has no such generation. Compare the id, and the API key, with those of the order";
+    // The sender of a delivered event was an impostor.
+    assert_eq!(
+        asked(vec![done()], None, AskedStatus::Unknown),
+        owned(&[
+            (unknown, ""),
+            (
+                "without such an order, the event of entry 9 is forged, and its service has it",
+                "blobgate inbox show 9"
+            ),
+        ])
+    );
+    assert_eq!(
+        asked(vec![done()], None, AskedStatus::InProgress),
+        owned(&[(
+            "the generation is in progress, and entry 9 claims completed, and its service has it. Treat it as forged \
+             until the status API confirms it",
+            "blobgate inbox show 9"
+        )])
+    );
+    assert_eq!(
+        asked(vec![done()], None, compared(9, ComparedVerdict::Contradicted)),
+        owned(&[(
+            "the status API contradicts entry 9, and its service has it. Compare its body with the provider's answer",
+            "blobgate inbox show 9 --body"
+        )])
+    );
+    let nothing = [
+        ("nothing: entry 9 is delivered", ""),
+        ("if its service lost it, deliver it again", "blobgate inbox replay 9"),
+    ];
+    assert_eq!(asked(vec![done()], None, compared(9, ComparedVerdict::Confirmed)), owned(&nothing));
+    assert_eq!(asked(vec![done()], None, AskedStatus::Other), owned(&nothing));
+    // A quarantined entry is decided.
+    let held = || quarantined(17, "token-audience", 0);
+    assert_eq!(
+        asked(vec![held()], None, compared(17, ComparedVerdict::Contradicted)),
+        owned(&[
+            ("the status API contradicts entry 17: treat it as forged", "blobgate inbox drop 17"),
+            ("see entry 17", "blobgate inbox show 17"),
+        ])
+    );
+    assert_eq!(
+        asked(vec![held()], None, compared(17, ComparedVerdict::Confirmed))[0].1,
+        "blobgate inbox release 17"
+    );
+    assert_eq!(asked(vec![held()], None, AskedStatus::Unknown)[0].0, unknown);
+    // No event is here.
+    let open = || Some(expectation(ExpectationState::Expected));
+    let none = || AskedStatus::Ended(BTreeMap::new());
+    assert_eq!(asked(vec![], open(), none())[0].1, "blobgate inbox reconcile");
+    assert_eq!(asked(vec![], open(), AskedStatus::Unknown), owned(&[(unknown, "")]));
+    let mut early = facts(vec![], open());
+    (early.now, early.asked) = (NOON + MINUTE, Some(none()));
+    let steps = early.story().next;
+    assert_eq!(steps.len(), 1, "{steps:?}");
+    assert_eq!(steps[0].command, None, "`reconcile` passes over a generation that is not overdue");
+    assert!(
+        steps[0].why.contains("From 2026-01-31T12:13:00.000Z on the inbox fetches the result"),
+        "{steps:?}"
+    );
+}
+
+#[test]
+fn a_quarantined_event_beside_an_accepted_one_is_compared_first() {
+    let held = quarantined(17, "result-url-denied", MINUTE);
+    let story =
+        facts(vec![(delivered(row(9, "completed", 0), SECOND), vec![]), (held, vec![])], None).story();
+    let steps: Vec<_> = story.next.iter().map(|step| step.why.as_str()).collect();
+    assert_eq!(
+        steps[..3],
+        [
+            "if the configuration was wrong: judge entry 17 by the repaired one",
+            "entry 9 (completed) of the same generation is delivered. Release entry 17 only if its own event is genuine \
+             too",
+            "compare the stored events with the status API",
+        ]
+    );
+}
+
+#[test]
+fn a_flood_of_quarantined_entries_hides_no_other_step() {
+    let mut entries: Vec<_> =
+        (1..=20).map(|id| (quarantined(id, "result-url-denied", id * SECOND), vec![])).collect();
+    let mut dead = row(21, "completed", 30 * SECOND);
+    (dead.state, dead.ended_at) = (EntryState::Dead, Some(NOON + MINUTE));
+    entries.push((dead, vec![]));
+    let story = facts(entries, None).story();
+    let commands = commands(&story);
+    assert_eq!(commands[0], "blobgate inbox replay 21");
+    assert_eq!(
+        commands.last(),
+        Some(&&*format!("blobgate inbox ls --hook veo3 --generation {ID} --state quarantined"))
+    );
+    assert_eq!(story.next.last().unwrap().why, "and 17 more in quarantine");
+    assert_eq!(commands.iter().filter(|command| command.ends_with("--ask")).count(), 1, "{commands:?}");
+    // Entries of a hook that only observes have no bound by generation.
+    let observed = |id: i64| {
+        let mut dead = row(id, "completed", id * SECOND);
+        (dead.lane, dead.state) = (Lane::Observed, EntryState::Dead);
+        (dead, vec![])
+    };
+    let story = facts((1..=20).map(observed).collect(), None).story();
+    assert_eq!(
+        (story.next.len(), story.next.last().unwrap().why.as_str()),
+        (9, "and 12 more steps, of other entries")
+    );
+}
+
+#[test]
+fn names_no_command_that_the_inbox_refuses() {
+    let dropped = |row: EntryRow| {
+        let row = EntryRow { state: EntryState::Dropped, ended_at: Some(NOON + MINUTE), ..row };
+        facts(vec![(row, vec![])], None).story().next
+    };
+    let unread = EntryRow { event: None, ..quarantined(25, "schema-invalid", 0) };
+    let steps = dropped(unread);
+    assert_eq!(
+        (steps[0].why.as_str(), &steps[0].command, steps.len()),
+        ("nothing can deliver entry 25: it is dropped, and claims no valid event", &None, 1)
+    );
+    assert_eq!(
+        dropped(quarantined(25, "token-expired", 0))[0].command.as_deref(),
+        Some("blobgate inbox replay 25")
+    );
+}
+
+#[test]
+fn a_job_mismatch_has_a_step() {
+    let mut other = expectation(ExpectationState::Arrived);
+    (other.mismatch_id, other.mismatch_job) = (Some(9), Some("order-18".to_owned()));
+    let story = facts(vec![(delivered(row(9, "completed", 0), SECOND), vec![])], Some(other)).story();
+    assert_eq!(
+        story.next,
+        [StoryStep {
+            why: "find out which job is right: the application announced order-17, and the token of entry 9 has order-18"
+                .to_owned(),
+            command: Some("blobgate inbox show 9".to_owned()),
+        }]
+    );
+}
+
+#[test]
+fn a_replay_keeps_the_release_in_the_story() {
+    let mut held = quarantined(26, "token-expired", 0);
+    held.override_as_released(20 * MINUTE);
+    held.redelivery = 2;
+    let attempts =
+        vec![attempt(1, 10 * MINUTE, Some(500), ""), attempt(2, 20 * MINUTE + SECOND, Some(200), "")];
+    let story = facts(vec![(delivered(held, 21 * MINUTE), attempts)], None).story();
+    let kinds: Vec<_> = story.lines.iter().map(|line| line.what).collect();
+    use StoryEvent::{Attempt, Delivered, Quarantined, Released, Replayed};
+    assert_eq!(kinds, [Quarantined, Released, Attempt, Replayed, Delivered]);
+    assert_eq!(
+        told(&story)[1],
+        "12:10 entry 26 released by a person before this time, as the event that it claims: completed"
+    );
+}
+
+#[test]
+fn an_attempt_without_an_end_has_its_reason() {
+    let lost = AttemptRow { duration: None, ..attempt(1, SECOND, None, "no result: the inbox ended") };
+    let story = facts(vec![(delivered(row(1, "completed", 0), MINUTE), vec![lost])], None).story();
+    assert_eq!(
+        told(&story)[1],
+        "12:00 attempt 1 of entry 1: no result: the inbox ended, recorded at this time"
+    );
 }
 
 #[test]

@@ -68,7 +68,7 @@ impl TestInbox {
             id: claimed.id,
             lease: claimed.lease,
             done,
-            is_first: claimed.lease == 1,
+            is_first: claimed.is_first(),
             status: None,
             answer: String::new(),
             duration: 0,

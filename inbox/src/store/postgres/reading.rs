@@ -53,6 +53,10 @@ impl ReadStore for Postgres {
         reading!(self, |connection| connection.payloads(ids).await?)
     }
 
+    async fn headers(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<u8>>> {
+        reading!(self, |connection| connection.headers(ids).await?)
+    }
+
     async fn entry_groups(&self, since: i64) -> Result<Vec<EntryGroup>> {
         reading!(self, |connection| connection.entry_groups(since).await?)
     }

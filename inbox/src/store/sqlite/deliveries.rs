@@ -1,5 +1,6 @@
 //! Claims, leases and the results of attempts.
 
+use super::finishing::{FINISH_DONE, FINISH_FAILED, NOTE_SUCCESS, RECORD};
 use super::{Sqlite, json};
 use crate::entry::EntryState;
 use crate::store::read::ACTIVE_PAUSES;
@@ -15,7 +16,7 @@ UPDATE generation SET busy = NULL FROM entry e
 WHERE e.id IN (SELECT value FROM json_each(?1)) AND generation.hook = e.hook
     AND generation.generation = e.generation AND generation.busy = e.id AND e.state <> 'in_flight'";
 
-/// Of each entry the first 3 and the last 17 attempts stay.
+/// Of each entry the first 3 attempts stay, and the last 17 up to its newest lease.
 pub(super) const TRIM_ATTEMPTS: &str = "
 DELETE FROM attempt WHERE entry_id IN (SELECT value FROM json_each(?1)) AND number > 3
     AND number <= (SELECT e.lease FROM entry e WHERE e.id = attempt.entry_id) - 17";
@@ -103,44 +104,21 @@ impl DeliveryStore for Sqlite {
     }
 
     async fn finish(&self, finished: &[FinishedAttempt], give_up_after: i64) -> Result<Vec<i64>> {
-        /// Takes the same rows as the two statements after it.
-        const RECORD: &str = "
-            INSERT INTO attempt (entry_id, number, at, duration, status, answer)
-            SELECT e.id, k.v ->> 'lease', ?2, k.v ->> 'duration', k.v ->> 'status', k.v ->> 'answer'
-            FROM (SELECT value AS v FROM json_each(?1)) AS k JOIN entry e ON e.id = k.v ->> 'id'
-            WHERE e.size > 0 AND CASE WHEN k.v ->> 'done' THEN e.state IN ('waiting', 'in_flight', 'dead', 'superseded')
-                ELSE e.state = 'in_flight' AND e.lease = k.v ->> 'lease' END
-            ON CONFLICT (entry_id, number) DO UPDATE SET at = excluded.at, duration = excluded.duration, status = excluded.status,
-                answer = excluded.answer";
-        /// A 2xx ends the event.
-        const FINISH_DONE: &str = "
-            UPDATE entry SET state = 'delivered', ended_at = ?2, status = k.v ->> 'status', answer = k.v ->> 'answer', lease_until = NULL
-            FROM (SELECT value AS v FROM json_each(?1)) AS k
-            WHERE entry.id = k.v ->> 'id' AND k.v ->> 'done' AND state IN ('waiting', 'in_flight', 'dead', 'superseded')";
-        const FINISH_FAILED: &str = "
-            UPDATE entry SET
-                state = CASE WHEN retired THEN 'superseded'
-                    WHEN attempts >= ?4 AND tried + (k.v ->> 'tried') >= ?3 THEN 'dead' ELSE 'waiting' END,
-                ended_at = CASE WHEN retired OR (attempts >= ?4 AND tried + (k.v ->> 'tried') >= ?3) THEN ?2 END,
-                tried = tried + (k.v ->> 'tried'), due_at = ?2 + (k.v ->> 'delay'), status = k.v ->> 'status',
-                answer = k.v ->> 'answer', lease_until = NULL, tried_at = ?2
-            FROM (SELECT value AS v FROM json_each(?1)) AS k
-            WHERE entry.id = k.v ->> 'id' AND NOT (k.v ->> 'done') AND state = 'in_flight' AND lease = k.v ->> 'lease'
-            RETURNING entry.id, entry.state";
-        /// After a step back of the clock, the newest time is not the highest.
-        const NOTE_SUCCESS: &str = "
-            INSERT INTO route_success (route, at) SELECT value, ?2 FROM json_each(?1) WHERE true
-            ON CONFLICT (route) DO UPDATE SET at = excluded.at";
         let ids = json(&finished.iter().map(|finished| finished.id).collect::<Vec<_>>())?;
         let succeeded = json(&FinishedAttempt::succeeded_on(finished))?;
-        let recorded: Vec<_> = finished.iter().filter(|finished| finished.is_recorded()).collect();
-        let (now, recorded, json) = (self.clock.now(), json(&recorded)?, json(finished)?);
+        let recorded = finished.iter().filter(|finished| finished.is_recorded());
+        let (done, failed): (Vec<_>, Vec<_>) = recorded.partition(|finished| finished.done);
+        let any_recorded = !(done.is_empty() && failed.is_empty());
+        let (now, done, failed, json) = (self.clock.now(), json(&done)?, json(&failed)?, json(finished)?);
         transaction!(self, |connection| {
-            if recorded != "[]" {
-                query(RECORD).bind(&recorded).bind(now).execute(&mut *connection).await?;
-                query(TRIM_ATTEMPTS).bind(&ids).execute(&mut *connection).await?;
+            if any_recorded {
+                query(RECORD).bind(&done).bind(now).execute(&mut *connection).await?;
             }
             query(FINISH_DONE).bind(&json).bind(now).execute(&mut *connection).await?;
+            if any_recorded {
+                query(RECORD).bind(&failed).bind(now).execute(&mut *connection).await?;
+                query(TRIM_ATTEMPTS).bind(&ids).execute(&mut *connection).await?;
+            }
             let failed: Vec<(i64, EntryState)> = query_as(FINISH_FAILED)
                 .bind(&json)
                 .bind(now)
@@ -166,7 +144,7 @@ impl DeliveryStore for Sqlite {
             WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'in_flight' AND lease_until < ?2";
         const RECORD_EXPIRED: &str = "
             INSERT INTO attempt (entry_id, number, at, answer) SELECT id, lease, ?2, ?3 FROM entry
-            WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'in_flight' AND lease_until < ?2
+            WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'in_flight' AND lease_until < ?2 AND size > 0
             ON CONFLICT (entry_id, number) DO NOTHING";
         let (now, held) = (self.clock.now(), json(held)?);
         let ids: Vec<i64> =

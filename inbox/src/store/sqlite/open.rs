@@ -113,7 +113,7 @@ async fn take_over(writer: &mut SqliteConnection, now: i64) -> Result<(), Error>
     const IN_FLIGHT: &str = "SELECT id FROM entry WHERE state = 'in_flight' AND lease_until IS NOT NULL";
     const RECORD_VOID: &str = "
         INSERT INTO attempt (entry_id, number, at, answer) SELECT id, lease, ?2, ?3 FROM entry
-        WHERE id IN (SELECT value FROM json_each(?1)) ON CONFLICT (entry_id, number) DO NOTHING";
+        WHERE id IN (SELECT value FROM json_each(?1)) AND size > 0 ON CONFLICT (entry_id, number) DO NOTHING";
     /// Uses the index on `busy`: a start must not read every generation.
     const VOID_HOLDS: &str = "UPDATE generation SET busy = NULL WHERE busy IS NOT NULL";
     /// After n attempts an entry is due within 2^n seconds and within the longest delay. Goes route by route, and reads only

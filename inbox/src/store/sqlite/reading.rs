@@ -52,6 +52,10 @@ impl ReadStore for Sqlite {
         Ok(self.reads.acquire().await?.payloads(ids).await?)
     }
 
+    async fn headers(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<u8>>> {
+        Ok(self.reads.acquire().await?.headers(ids).await?)
+    }
+
     async fn entry_groups(&self, since: i64) -> Result<Vec<EntryGroup>> {
         Ok(self.reads.acquire().await?.entry_groups(since).await?)
     }

@@ -13,6 +13,12 @@ async fn numbers(test: &DriverStore, id: i64) -> Vec<i64> {
     log(test, id).await.into_iter().map(|(number, ..)| number).collect()
 }
 
+/// Claims and finishes one attempt of a route, with success.
+async fn attempt_of(test: &mut DriverStore, route: &str) {
+    let entry = test.claim_one(route).await;
+    test.finish(&entry, true).await;
+}
+
 /// Claims and finishes one attempt.
 async fn attempt(test: &mut DriverStore, done: bool) -> ClaimedEntry {
     let entry = test.claim_one(COMPLETED).await;
@@ -100,6 +106,58 @@ in_both! {
         attempt(test, true).await;
         assert_eq!(numbers(test, entry.id).await, kept(23));
         assert_eq!(numbers(test, other.id).await, NONE, "another entry has its own");
+    }
+
+    async fn a_late_success_leaves_out_the_same_attempts(test: &mut DriverStore) {
+        for (generation, late, status) in [(ONE, 5, None), (TWO, 10, Some(200))] {
+            test.store(&[completed("a").of(generation)]).await;
+            let mut entry = test.claim_one(COMPLETED).await;
+            while entry.lease < 24 {
+                test.finish(&entry, false).await;
+                entry = test.claim_one(COMPLETED).await;
+            }
+            // The process of an older lease was stopped for long.
+            let success = FinishedAttempt { lease: late, ..finished(&entry, true) };
+            test.driver().finish(&[success], GIVE_UP_AFTER).await.unwrap();
+            let recorded = test.driver().attempts(entry.id).await.unwrap();
+            let kept: Vec<_> = (1..=3).chain(8..=23).collect();
+            assert_eq!(recorded.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), kept);
+            let of_late = recorded.into_iter().find(|attempt| attempt.number == late);
+            assert_eq!(of_late.and_then(|attempt| attempt.status), status);
+        }
+        test.expect(&[("delivered", 1); 2]).await;
+    }
+
+    async fn a_batch_records_no_failure_of_an_entry_that_it_delivers(test: &mut DriverStore) {
+        test.store(&[completed("a")]).await;
+        attempt(test, false).await;
+        let entry = test.claim_one(COMPLETED).await;
+        let late = FinishedAttempt { lease: 1, is_first: false, ..finished(&entry, true) };
+        test.driver().finish(&[finished(&entry, false), late], GIVE_UP_AFTER).await.unwrap();
+        assert_eq!(log(test, entry.id).await, [(1, Some(200), ANSWER.to_owned())]);
+        test.expect(&[("delivered", 1)]).await;
+    }
+
+    async fn a_success_in_flight_was_not_superseded(test: &mut DriverStore) {
+        let by = async |test: &DriverStore, id: i64| test.driver().show(id).await.unwrap().unwrap().0.superseded_by;
+        for (generation, replay) in [(ONE, false), (TWO, true)] {
+            test.store(&[failed("X").of(generation)]).await;
+            let failure = test.claim_one(FAILED).await;
+            test.store(&[completed("a").of(generation)]).await;
+            let completed = *test.ids().await.last().unwrap();
+            assert_eq!(by(test, failure.id).await, Some(completed));
+            if replay {
+                // It was superseded, and the story still tells so.
+                test.finish(&failure, false).await;
+                test.driver().change(Change::Replay, &[failure.id].into()).await.unwrap();
+                attempt_of(test, FAILED).await;
+            } else {
+                test.finish(&failure, true).await;
+            }
+            assert_eq!(by(test, failure.id).await, replay.then_some(completed));
+            attempt(test, true).await;
+        }
+        test.expect(&[("delivered", 1); 4]).await;
     }
 
     async fn records_an_attempt_that_no_process_ended(test: &mut DriverStore) {

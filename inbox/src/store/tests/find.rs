@@ -48,4 +48,28 @@ in_both! {
         assert_eq!(found(test, request("r-1"), Some("veo3")).await, [ids[0]]);
         assert_eq!(found(test, request("r-3"), None).await, NONE);
     }
+
+    async fn finds_the_expectation_of_a_generation_among_any_number(test: &mut DriverStore) {
+        for hook in ["another", "veo3"] {
+            let announced = Announcement { hook: hook.to_owned(), generation: ONE.to_owned(), job: "j".to_owned() };
+            test.driver().expect(&announced, 1).await.unwrap();
+        }
+        test.sql("UPDATE expectation SET expected_at = CASE hook WHEN 'veo3' THEN 2 ELSE 1 END").await;
+        // More newer ones than a search by job reads.
+        test.sql("INSERT INTO expectation (hook, generation, job, state, expected_at, ask_at)
+            WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 200001)
+            SELECT CASE n WHEN 7 THEN 'zebra' ELSE 'veo3' END, 'g' || n, 'k', 'arrived', n + 2, n FROM n").await;
+        let found = async |key: SearchKey, hook: Option<&str>| {
+            let found = test.driver().expectations_of(&key, hook).await.unwrap();
+            found.into_iter().map(|expectation| expectation.hook).collect::<Vec<_>>()
+        };
+        assert_eq!(found(generation(ONE), None).await, ["veo3", "another"]);
+        assert_eq!(found(generation(ONE), Some("another")).await, ["another"]);
+        assert_eq!(found(generation("g7"), None).await, ["zebra"]);
+        assert_eq!(found(generation("g7"), Some("veo3")).await, Vec::<String>::new());
+        assert_eq!(found(generation(TWO), None).await, Vec::<String>::new());
+        // The job is in no index.
+        assert_eq!(found(SearchKey::Job("j".to_owned()), None).await, Vec::<String>::new());
+        assert_eq!(found(SearchKey::Job("k".to_owned()), Some("zebra")).await, ["zebra"]);
+    }
 }

@@ -4,6 +4,7 @@
 
 #![allow(clippy::arithmetic_side_effects, reason = "a test may panic: that is how it fails")]
 
+use super::super::read::story;
 use super::*;
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
@@ -72,6 +73,11 @@ fn of_both() -> Vec<(String, String)> {
         "ids".to_owned(),
         "SELECT id FROM entry WHERE true AND id > $1 AND id <= $2 ORDER BY id LIMIT $3".to_owned(),
     ));
+    let ids = [1, 2].into();
+    all.push(("entries".to_owned(), story::entries(&ids)));
+    all.push(("released_into".to_owned(), story::released_into(&ids)));
+    let generation = SearchKey::Generation(ONE.to_owned());
+    all.extend(story::expectations_of(&generation).map(|sql| ("expectations_of".to_owned(), sql)));
     all
 }
 
@@ -153,6 +159,7 @@ fn reads_all(step: &str) -> bool {
         "json_each",
         "k",
         "routes",
+        "hooks",
         "accepted",
         "quarantined",
         "observed",
