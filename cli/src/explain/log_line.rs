@@ -1,6 +1,7 @@
 //! Reads one line of the gate's log, of Envoy's access log, or of the inbox's log.
 
 use super::reason::ReasonText;
+use blobgate::contract::header;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
@@ -28,8 +29,6 @@ const VERDICTS: [&str; 4] = ["accepted", "observed", "quarantined", "refused"];
 pub(super) const OMITTED: &str = "lines-left-out";
 /// The gate's line about a configuration that does not load.
 const NOT_LOADED: &str = "blobgate: cannot load the configuration: ";
-/// The header of a response with a reason.
-const REASON_HEADER: &str = "blobgate-reason:";
 /// The targets of the inbox's lines.
 const INBOX: &str = "blobgate_inbox";
 /// The fields in which collectors (Docker, Fluent Bit, Loki) put a whole line.
@@ -78,8 +77,9 @@ impl LoggedLine {
 
     /// A code alone, fields that begin with `reason=CODE`, or a response's header `blobgate-reason: CODE`.
     fn of_excerpt(line: &str) -> Option<Self> {
-        let at = line.to_ascii_lowercase().find(REASON_HEADER);
-        let after_header = at.and_then(|at| line.get(at.checked_add(REASON_HEADER.len())?..));
+        let at = line.to_ascii_lowercase().find(header::REASON);
+        let after_header = at.and_then(|at| line.get(at.checked_add(header::REASON.len())?..));
+        let after_header = after_header.and_then(|after| after.strip_prefix(':'));
         let fields = match after_header {
             Some(code) => BTreeMap::from([("reason".to_owned(), code.trim().to_owned())]),
             None if line.starts_with("reason=") => pairs(line),
