@@ -7,6 +7,7 @@ mod asked;
 mod facts;
 mod next;
 mod read;
+mod step;
 mod tell;
 #[cfg(test)]
 mod tests;

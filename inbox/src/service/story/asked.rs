@@ -1,7 +1,7 @@
 //! The next steps after the answer of the status API.
 
 use super::facts::{AskedStatus, StoryEntry, StoryFacts};
-use super::next::{run, say};
+use super::step::{run, say};
 use super::words::quoted;
 use super::{ComparedVerdict, StoryStep};
 use crate::entry::EntryState;

@@ -1,6 +1,7 @@
 //! The next steps of a person.
 
 use super::facts::{AskedStatus, RouteTrouble, StoryEntry, StoryFacts, covers};
+use super::step::{run, say};
 use super::words::{pause_subject, quoted, span};
 use super::{ComparedVerdict, StoryRequest, StoryStep, asked};
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason};
@@ -341,14 +342,6 @@ fn done(facts: &StoryFacts, steps: &mut Vec<StoryStep>) {
     if entry.row.size > 0 {
         steps.push(run("if its service lost it, deliver it again", format!("blobgate inbox replay {id}")));
     }
-}
-
-pub(super) fn run(why: impl Into<String>, command: impl Into<String>) -> StoryStep {
-    StoryStep { why: why.into(), command: Some(command.into()) }
-}
-
-pub(super) fn say(why: impl Into<String>) -> StoryStep {
-    StoryStep { why: why.into(), command: None }
 }
 
 /// Whether the service has the event, or is going to.
