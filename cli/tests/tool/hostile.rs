@@ -1,5 +1,5 @@
-//! Files that nobody means to be a configuration, or that somebody made to harm: each command that reads one ends with a
-//! sentence, in bounded time and memory, and shows no character that a terminal would obey.
+//! Files that are no configuration, or that are made to harm: each command that reads one ends with a sentence, in bounded time
+//! and memory, and shows no character that a terminal would obey.
 
 use crate::running::{blobgate, text};
 use std::fs::{self, File};
