@@ -246,7 +246,7 @@ impl AdmittedHead {
     /// Checks the size of the body so far, so that the gate never buffers more than the limit.
     ///
     /// # Errors
-    /// [`Reason::BodyTooLarge`].
+    /// [`crate::Reason::BodyTooLarge`].
     pub fn check_size(&self, so_far: usize) -> Result<(), Violation> {
         let max = self.hook.max_body_bytes;
         if so_far <= max { Ok(()) } else { Err(request::too_large(request::BODY, max)) }
