@@ -3,8 +3,8 @@
 mod folder;
 
 use crate::running::{RunningReceiver, RunningTool, blobgate, text};
-use blobgate_testkit::{eventually, free_port};
-use folder::{GATE, INBOX, SetupFolder, arrival, deliveries, script};
+use blobgate_testkit::{eventually, free_port, needs, sql};
+use folder::{GATE, INBOX, SetupFolder, arrival, copy, deliveries, script};
 use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
@@ -232,7 +232,7 @@ fn ends_with_a_sentence_for_wrong_files() {
         (&|folder| folder.write_certificate(&["other.example.com"]), "blobgate: cannot use certs/edge.pem: "),
         (
             &|folder| folder.write("secrets/runblob-key", "/etc/blobgate/key\n", 0o600),
-            "blobgate: cannot use secrets/runblob-key: ",
+            "blobgate: cannot use the API key in secrets/runblob-key: ",
         ),
         (&|folder| folder.write("secrets/env", "", 0o600), "blobgate: cannot use secrets/env: "),
         (
@@ -281,18 +281,22 @@ fn names_a_taken_port_and_its_owner() {
     assert_eq!(folder.fails(&[]), expected);
 }
 
+#[needs(Sqlite3)]
 #[test]
 fn refuses_the_store_of_a_newer_program() {
     let folder = SetupFolder::new("http://127.0.0.1:9");
     folder.up(&[]).ends_well_by("TERM");
-    let changed = Command::new("python3")
-        .args(["-c", "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('PRAGMA user_version = 9999'); db.commit()"])
-        .arg(folder.path().join("inbox.db"))
-        .status()
-        .unwrap();
-    assert!(changed.success());
+    // The migration of a newer program, which older ones cannot serve.
+    sql(
+        &format!("sqlite:{}", folder.path().join("inbox.db").display()),
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         SELECT 2, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1;
+         UPDATE schema_version SET oldest_program = 2",
+    );
     let error = folder.fails(&[]);
-    assert!(error.starts_with("blobgate: cannot prepare the inbox's store: "), "{error}");
+    let expected =
+        "blobgate: cannot prepare the inbox's store: cannot open the store: its tables have version 2";
+    assert!(error.starts_with(expected), "{error}");
 }
 
 #[test]
@@ -320,7 +324,7 @@ fn finds_envoy_or_says_how_to_get_one() {
     let folder = SetupFolder::new("http://127.0.0.1:9");
     let place = tempfile::tempdir().unwrap();
     let alone = place.path().join("blobgate");
-    fs::copy(env!("CARGO_BIN_EXE_blobgate"), &alone).unwrap();
+    copy(env!("CARGO_BIN_EXE_blobgate"), &alone);
     let run = || {
         let mut command = Command::new(&alone);
         command.args(["up", "--setup", &folder.setup_file()]).env_remove("ENVOY").env("PATH", place.path());
@@ -354,5 +358,5 @@ fn keeps_to_its_folder_of_the_right_mode() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
-    assert_eq!(files, ["health.log", "up.lock"], "a run leaves other files");
+    assert_eq!(files, ["admin.sock", "health.log", "up.lock"], "a run leaves other files");
 }
