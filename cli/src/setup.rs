@@ -2,6 +2,7 @@
 
 mod api_key;
 mod error;
+mod hook_url;
 mod host;
 mod provider;
 mod service;

@@ -37,6 +37,36 @@ impl SetupDraft {
             || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
 
+    /// The names of a certificate for the host.
+    pub(super) fn certificate_names(&self) -> Vec<String> {
+        let mut names = vec![self.host.to_ascii_lowercase()];
+        if self.is_local() {
+            names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+            names.sort();
+            names.dedup();
+        }
+        names
+    }
+
+    /// The lines of `.gitignore`: secrets, and what programs write.
+    pub(super) fn ignored(&self) -> Vec<String> {
+        let mut lines = vec!["/secrets/".to_owned(), "/certs/*-key.pem".to_owned()];
+        // A pattern with other characters could match other files.
+        let is_plain = |path: &str| {
+            !path.is_empty()
+                && path.chars().all(|it| it.is_ascii_alphanumeric() || "._-/".contains(it))
+                && !path.starts_with(['/', '.'])
+        };
+        if is_plain(&self.run) {
+            lines.push(format!("/{}/", self.run.trim_end_matches('/')));
+        }
+        if let Some(store) = self.store.strip_prefix("sqlite:").filter(|path| is_plain(path)) {
+            // SQLite has files beside it.
+            lines.push(format!("/{store}*"));
+        }
+        lines
+    }
+
     /// Loads the text as `blobgate up` does.
     pub(super) fn check(&self) -> Result<Result<Setup, SetupFault>> {
         let folder = tempfile::tempdir()?;
