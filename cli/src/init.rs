@@ -13,12 +13,12 @@ mod url_length;
 use crate::end_signals::until_signal;
 use crate::mint::{base64_key, this_month};
 use crate::output::{eprint_line, print_lines};
-use crate::setup::{SETUP_FILE, Setup};
+use crate::setup::{SECRETS_ENV, SETUP_FILE, Setup};
 use answers::{Answers, SetupCertificate};
 use anyhow::{Result, anyhow};
 use app_lines::{AppLines, Language};
 use new_folder::{NewFolder, NewPart};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use terminal::TerminalModes;
 use time::OffsetDateTime;
@@ -102,7 +102,7 @@ It replaces no file, and writes all files or none:
   blobgate.yaml         the setup file: edit it, then run `blobgate up` again
   secrets/env           the keys for tokens and signatures; your app needs them too
   secrets/runblob-key   RunBlob's API key, if you passed one
-  certs/                the self-signed certificate and its key, if you passed none
+  certs/                the certificate and its key: copies, or made for a trial
 
 Try it here, with an app on port 5000:
   blobgate init my-gate
@@ -125,9 +125,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let folder = NewFolder::find(&args.folder)?;
     let kid = this_month(OffsetDateTime::now_utc());
     let answers = until_signal(answers(args.clone(), kid.clone())).await?;
-    let trial = write(&folder, &answers)?;
+    let expires = write(&folder, &answers)?;
     let setup = Setup::load(&args.folder.join(SETUP_FILE))?;
-    print::report(&setup, &args.folder, &answers, trial.as_ref()).await?;
+    print::report(&setup, &args.folder, &answers, expires).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -140,19 +140,22 @@ async fn answers(args: Args, kid: String) -> Result<Answers> {
     answers.await.map_err(|_| anyhow!("the questions ended early, and nothing was written. Run it again"))?
 }
 
-/// Returns the certificate that it made.
-fn write(folder: &NewFolder, answers: &Answers) -> Result<Option<TrialCertificate>> {
-    let trial = match &answers.certificate {
-        SetupCertificate::Files { .. } => None,
+/// Returns the end of the certificate that it made.
+fn write(folder: &NewFolder, answers: &Answers) -> Result<Option<OffsetDateTime>> {
+    let (certificate, key, expires) = match &answers.certificate {
+        SetupCertificate::Copied(copy) => (copy.certificate.clone(), copy.key.clone(), None),
         SetupCertificate::Trial => {
-            Some(TrialCertificate::new(answers.draft.certificate_names(), OffsetDateTime::now_utc())?)
+            let trial = TrialCertificate::new(answers.draft.certificate_names(), OffsetDateTime::now_utc())?;
+            (trial.certificate, trial.key, Some(trial.expires))
         }
     };
     let (token_key, signing_key) = (base64_key("base64:")?, base64_key("whsec_")?);
     let env = format!("BLOBGATE_TOKEN_KEY={token_key}\nBLOBGATE_SIGNING_KEY={signing_key}\n");
     let mut parts = vec![
         NewPart { path: SETUP_FILE, text: answers.draft.text(), mode: 0o644 },
-        NewPart { path: "secrets/env", text: env, mode: 0o600 },
+        NewPart { path: SECRETS_ENV, text: env, mode: 0o600 },
+        NewPart { path: CERTIFICATE, text: certificate, mode: 0o644 },
+        NewPart { path: CERTIFICATE_KEY, text: key, mode: 0o600 },
     ];
     if let Some(key) = &answers.api_key {
         parts.push(NewPart {
@@ -160,10 +163,6 @@ fn write(folder: &NewFolder, answers: &Answers) -> Result<Option<TrialCertificat
             text: format!("{}\n", key.text()),
             mode: 0o600,
         });
-    }
-    if let Some(trial) = &trial {
-        parts.push(NewPart { path: TRIAL, text: trial.certificate.clone(), mode: 0o644 });
-        parts.push(NewPart { path: TRIAL_KEY, text: trial.key.clone(), mode: 0o600 });
     }
     let ignored = answers.draft.ignored();
     if folder.has(".gitignore") {
@@ -175,17 +174,9 @@ fn write(folder: &NewFolder, answers: &Answers) -> Result<Option<TrialCertificat
         parts.push(NewPart { path: ".gitignore", text: format!("{}\n", ignored.join("\n")), mode: 0o644 });
     }
     folder.write(&parts)?;
-    Ok(trial)
+    Ok(expires)
 }
 
-/// The files of a self-made certificate, in the setup folder.
-const TRIAL: &str = "certs/edge.pem";
-const TRIAL_KEY: &str = "certs/edge-key.pem";
-
-/// A path as a setup file names it: relative in the setup folder, else absolute.
-fn path_in_setup(folder: &Path, path: &Path) -> Result<String> {
-    let (folder, path) = (std::path::absolute(folder)?, std::path::absolute(path)?);
-    let path = path.strip_prefix(&folder).unwrap_or(&path);
-    let text = path.to_str().ok_or_else(|| anyhow!("its name is not UTF-8. Rename it"))?;
-    Ok(text.to_owned())
-}
+/// In the setup folder.
+const CERTIFICATE: &str = "certs/edge.pem";
+const CERTIFICATE_KEY: &str = "certs/edge-key.pem";

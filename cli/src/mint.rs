@@ -23,7 +23,7 @@ pub(crate) use key::base64_key;
 pub(crate) use minter::Minter;
 pub(crate) use new_key::this_month;
 use of_setup::SetupToken;
-pub(crate) use of_setup::TokenKey;
+pub(crate) use of_setup::{TokenKey, audience};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;

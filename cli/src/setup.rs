@@ -2,7 +2,6 @@
 
 mod api_key;
 mod error;
-mod hook_url;
 mod host;
 mod provider;
 mod service;

@@ -1,11 +1,13 @@
 //! The answers to the questions, from options and from the terminal. Each is checked before the next question.
 
-use super::certificate_files;
+use super::Args;
+use super::certificate_files::CertificateCopy;
 use super::setup_text::SetupDraft;
 use super::terminal::{Question, ask, ask_hidden, has_person};
-use super::{Args, TRIAL, TRIAL_KEY, path_in_setup};
 use crate::option::UsageError;
-use crate::setup::{RunBlobKey, SetupFault};
+use crate::output::eprint_line;
+use crate::setup::SetupFault;
+use crate::setup::api_key::RunBlobKey;
 use anyhow::{Context, Result, anyhow, bail};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -20,10 +22,7 @@ pub(super) struct Answers {
 pub(super) enum SetupCertificate {
     /// A self-signed one.
     Trial,
-    Files {
-        /// What is no reason to refuse it, such as an expiry in the past.
-        warnings: Vec<String>,
-    },
+    Copied(CertificateCopy),
 }
 
 /// In place of a file: no API key.
@@ -46,7 +45,7 @@ impl Answers {
             require_options(args)?;
         }
         let draft = draft(args, kid);
-        if let Err(fault) = draft.check()? {
+        if let Err(fault) = draft.check() {
             bail!(UsageError(refusal(&fault)));
         }
         let mut answers = Self { draft, certificate: SetupCertificate::Trial, api_key: None };
@@ -95,50 +94,42 @@ impl Answers {
         self.draft = ask(question, |answer| {
             let mut draft = self.draft.clone();
             set(&mut draft, if answer.is_empty() { &question.default } else { answer });
-            match draft.check() {
-                Ok(Ok(_)) => Ok(draft),
-                Ok(Err(fault)) => Err(fault.sentence()),
-                Err(error) => Err(error.to_string()),
-            }
+            draft.check().map(|_| draft).map_err(|fault| fault.sentence())
         })?;
         Ok(())
     }
 
     fn find_certificate(&mut self, args: &Args, person: bool) -> Result<()> {
+        let setup = match self.draft.check() {
+            Ok(setup) => setup,
+            Err(fault) => bail!(UsageError(refusal(&fault))),
+        };
         if let (Some(certificate), Some(key)) = (&args.certificate, &args.key) {
-            let checked = self.take_certificate(&args.folder, certificate, key);
-            return checked.map_err(|why| anyhow!("cannot use --certificate and --key: {why}"));
+            self.certificate = SetupCertificate::Copied(CertificateCopy::read(certificate, key, &setup)?);
         }
-        if !person {
+        if args.certificate.is_some() || !person {
             return Ok(());
         }
-        let question = Question {
+        let of_certificate = Question {
             text: "Certificate of this host, a PEM file",
             help: "Without one, the command makes a self-signed one for a trial, for 90 days.",
             default: "make one".to_owned(),
         };
-        let of_key = Question { text: "Key of the certificate, a PEM file", help: "Stays where it is.", default: "the same file".to_owned() };
-        loop {
-            let Some(certificate) = ask(&question, |answer| optional_file(answer))? else {
-                return Ok(());
-            };
-            let key = ask(&of_key, |answer| optional_file(answer))?.unwrap_or_else(|| certificate.clone());
-            match self.take_certificate(&args.folder, &certificate, &key) {
-                Ok(()) => return Ok(()),
-                Err(why) => crate::output::eprint_line(format_args!("  {why}")),
+        let of_key = Question {
+            text: "Key of the certificate, a PEM file",
+            help: "Both files are copied into the folder.",
+            default: "the same file".to_owned(),
+        };
+        while let Some(certificate) = ask(&of_certificate, optional_file)? {
+            let key = ask(&of_key, optional_file)?.unwrap_or_else(|| certificate.clone());
+            match CertificateCopy::read(&certificate, &key, &setup) {
+                Ok(copy) => {
+                    self.certificate = SetupCertificate::Copied(copy);
+                    break;
+                }
+                Err(why) => eprint_line(format_args!("  {why:#}")),
             }
         }
-    }
-
-    /// The setup names the files where they are: a renewal there reaches the gate.
-    fn take_certificate(&mut self, folder: &Path, certificate: &Path, key: &Path) -> Result<()> {
-        let warnings = certificate_files::check(certificate, key, &self.draft)?;
-        self.draft.certificate = path_in_setup(folder, certificate)?;
-        self.draft.certificate_key = path_in_setup(folder, key)?;
-        if let Err(fault) = self.draft.check()? {
-            bail!("{}", fault.sentence());
-        }
-        self.certificate = SetupCertificate::Files { warnings };
         Ok(())
     }
 }
@@ -158,8 +149,6 @@ fn draft(args: &Args, kid: String) -> SetupDraft {
     SetupDraft {
         host: text(&args.host, "localhost"),
         listen: args.listen.clone(),
-        certificate: TRIAL.to_owned(),
-        certificate_key: TRIAL_KEY.to_owned(),
         environment: args.environment.clone(),
         hook: args.hook.clone(),
         path: without_token(&text(&args.path, "/webhook")),

@@ -1,6 +1,6 @@
 //! The lines for the application: it signs callback URLs, announces generations and verifies events.
 
-use crate::mint::TokenKey;
+use crate::mint::{TokenKey, audience};
 use crate::setup::{Setup, SetupHost};
 use anyhow::Result;
 use std::net::Ipv4Addr;
@@ -58,7 +58,7 @@ impl<'a> AppLines<'a> {
         // The setup's loader has checked all of these: none contains a quote or a mark of the template.
         let generation = Uuid::new_v4().to_string();
         let kid = self.key.kid.to_string();
-        let (url, aud) = (self.setup.hook_url(), self.setup.audience());
+        let (url, aud) = (self.setup.hook_url(), audience(self.setup)?.to_string());
         let admin = format!("http://127.0.0.1:{}", self.setup.ports.admin);
         let signing = self.setup.signing_keys.first().map_or("BLOBGATE_SIGNING_KEY", String::as_str);
         let (certificate, setup) =

@@ -2,7 +2,6 @@
 
 use super::answers::{Answers, SetupCertificate};
 use super::app_lines::{AppLines, Language, shell, tool};
-use super::trial_certificate::TrialCertificate;
 use super::url_length::UrlLength;
 use crate::mint::TokenKey;
 use crate::output::print_lines;
@@ -10,6 +9,7 @@ use crate::setup::{SECRETS_ENV, ServiceUrl, Setup};
 use anyhow::Result;
 use std::path::Path;
 use std::time::Duration;
+use time::OffsetDateTime;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -17,11 +17,11 @@ pub(super) async fn report(
     setup: &Setup,
     folder: &Path,
     answers: &Answers,
-    trial: Option<&TrialCertificate>,
+    expires: Option<OffsetDateTime>,
 ) -> Result<()> {
     let lines = AppLines::of(setup)?;
     let mut notes = vec![("host", format!("{}, with callback URLs {}/TOKEN", setup.host, setup.hook_url()))];
-    notes.extend(certificate(setup, answers, trial));
+    notes.extend(certificate(setup, answers, expires));
     notes.push(("api key", api_key(answers).to_owned()));
     if let Some(minter) = TokenKey::newest(setup)?.minter(setup)? {
         notes.push(("tokens", UrlLength::of(&setup.hook_url(), &minter)?.text()));
@@ -34,7 +34,7 @@ pub(super) async fn report(
     let env = shell(&setup.resolve(SECRETS_ENV.as_ref()));
     print_lines(&format!(
         "\
-Made the setup in {folder}: blobgate.yaml, secrets/{certs}.
+Made the setup in {folder}: blobgate.yaml, secrets/, certs/.
 
 {notes}
 Lines for your app, in Python:
@@ -57,7 +57,6 @@ set -a; . {env}; set +a
 
 {curl}",
         folder = folder.display(),
-        certs = if trial.is_some() { ", certs/" } else { "" },
         curl = curl.trim_end(),
     ));
     Ok(())
@@ -66,24 +65,22 @@ set -a; . {env}; set +a
 fn certificate(
     setup: &Setup,
     answers: &Answers,
-    trial: Option<&TrialCertificate>,
+    expires: Option<OffsetDateTime>,
 ) -> Vec<(&'static str, String)> {
-    match (&answers.certificate, trial) {
-        (SetupCertificate::Files { warnings }, _) => {
-            let stays = format!("{}, which stays there, so that renewals reach the gate", setup.certificate.display());
-            [stays].into_iter().chain(warnings.iter().cloned()).map(|text| ("certificate", text)).collect()
+    let texts = match (&answers.certificate, expires) {
+        (SetupCertificate::Copied(copy), _) => {
+            let copied = "copied to certs/. A renewal has to replace it there: docs/howto/rotate-keys.md".to_owned();
+            [Some(copied), copy.warning.clone()].into_iter().flatten().collect()
         }
-        (SetupCertificate::Trial, Some(trial)) => {
-            let text = format!(
-                "self-signed for {} until {}, for a trial: clients refuse it unless told. \
-                 For RunBlob, name one of a certificate authority in `tls`",
-                setup.host,
-                trial.expires.date()
-            );
-            vec![("certificate", text)]
-        }
+        (SetupCertificate::Trial, Some(expires)) => vec![format!(
+            "self-signed for {} until {}, for a trial: clients refuse it unless told. \
+             For RunBlob, take one of a certificate authority",
+            setup.host,
+            expires.date()
+        )],
         (SetupCertificate::Trial, None) => Vec::new(),
-    }
+    };
+    texts.into_iter().map(|text| ("certificate", text)).collect()
 }
 
 fn api_key(answers: &Answers) -> &'static str {

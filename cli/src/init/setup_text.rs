@@ -1,8 +1,7 @@
 //! The text of a new setup file, and its check by the loader of setup files.
 
-use crate::setup::{SETUP_FILE, Setup, SetupError, SetupFault};
-use anyhow::Result;
-use std::fs;
+use super::{CERTIFICATE, CERTIFICATE_KEY};
+use crate::setup::{SETUP_FILE, Setup, SetupFault};
 use std::net::IpAddr;
 
 /// What a new setup file has. The texts are as a person wrote them.
@@ -11,8 +10,6 @@ pub(super) struct SetupDraft {
     pub(super) host: String,
     /// `None`: the default for the host.
     pub(super) listen: Option<String>,
-    pub(super) certificate: String,
-    pub(super) certificate_key: String,
     /// `None`: the default for the host.
     pub(super) environment: Option<String>,
     pub(super) hook: String,
@@ -67,16 +64,18 @@ impl SetupDraft {
         lines
     }
 
-    /// Loads the text as `blobgate up` does.
-    pub(super) fn check(&self) -> Result<Result<Setup, SetupFault>> {
-        let folder = tempfile::tempdir()?;
-        let file = folder.path().join(SETUP_FILE);
-        fs::write(&file, self.text())?;
-        match Setup::load(&file) {
-            Ok(setup) => Ok(Ok(setup)),
-            Err(SetupError::Invalid { first, .. }) => Ok(Err(*first)),
-            Err(other) => Err(other.into()),
-        }
+    /// Loads the text as `blobgate up` does. Returns the first fault.
+    pub(super) fn check(&self) -> Result<Setup, SetupFault> {
+        Setup::parse(SETUP_FILE.as_ref(), &self.text()).map_err(|faults| {
+            let first = faults.into_iter().next();
+            first.unwrap_or_else(|| SetupFault {
+                line: 0,
+                column: 0,
+                field: String::new(),
+                wrong: "the setup does not load".to_owned(),
+                remedy: "pass other options".to_owned(),
+            })
+        })
     }
 
     pub(super) fn text(&self) -> String {
@@ -104,7 +103,7 @@ impl SetupDraft {
 # A gate, its inbox and its services. After a change: blobgate up, or blobgate render.
 host: {host}
 listen: {listen}
-tls: {{certificate: {certificate}, key: {certificate_key}}}
+tls: {{certificate: {CERTIFICATE}, key: {CERTIFICATE_KEY}}}
 environment: {environment}
 hook:
   name: {hook}
@@ -118,8 +117,6 @@ inbox: {{store: {store}}}
 {run}",
             host = scalar(&self.host),
             listen = scalar(listen),
-            certificate = flow_scalar(&self.certificate),
-            certificate_key = flow_scalar(&self.certificate_key),
             environment = scalar(environment),
             hook = scalar(&self.hook),
             path = scalar(&format!("{}/{{token}}", self.path)),
@@ -140,11 +137,6 @@ fn scalar(text: &str) -> String {
         && text.chars().all(plain);
     let is_address = text.parse::<std::net::SocketAddrV4>().is_ok();
     if is_address || (is_plain && !is_word(text)) { text.to_owned() } else { quoted(text) }
-}
-
-/// Text between braces.
-fn flow_scalar(text: &str) -> String {
-    if text.contains(['{', '}', ':']) { quoted(text) } else { scalar(text) }
 }
 
 /// A word that YAML 1.1 or 1.2 reads as another type.
@@ -174,7 +166,7 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{flow_scalar, quoted, scalar};
+    use super::{quoted, scalar};
 
     #[test]
     fn quotes_what_is_no_plain_text() {
@@ -184,7 +176,6 @@ mod tests {
         for text in ["", "::1", "[::]:443", "off", "NO", "010", "1e3", "-", "a b", "a:", "x#y", "é", "a\nb: c"] {
             assert!(scalar(text).starts_with('"'), "{text:?}");
         }
-        assert_eq!(flow_scalar("/tmp/{a}"), r#""/tmp/{a}""#);
         assert_eq!(quoted("a\"\\\n\u{85}\u{2028}é😀"), r#""a\"\\\x0a\x85\u2028\xe9\U0001f600""#);
     }
 }

@@ -97,6 +97,8 @@ impl SetupToken {
     }
 }
 
-fn audience(setup: &Setup) -> Result<Audience> {
-    setup.audience().parse().map_err(|error| anyhow!("cannot mint for {}: {error}", setup.file.display()))
+/// The `aud` of the tokens of a setup's hook.
+pub(crate) fn audience(setup: &Setup) -> Result<Audience> {
+    let text = format!("{}/{}", setup.environment, setup.hook.name);
+    text.parse().map_err(|error| anyhow!("cannot mint for {}: {error}", setup.file.display()))
 }
