@@ -200,13 +200,13 @@ fn readable(role: Role, line: &str) -> Option<String> {
 }
 
 /// As [`readable`], with short lines of the access log and without the time and the module of the inbox's lines.
-fn text(role: Role, line: &str) -> Option<(access::Kind, String)> {
+fn text(role: Role, line: &str) -> Option<(access::LineSource, String)> {
     if role == Role::Gate && line.starts_with('{') {
-        return access::line(line).map(|line| (access::Kind::Access, line));
+        return access::line(line).map(|line| (access::LineSource::Access, line));
     }
     let line = readable(role, line)?;
     let line = if role == Role::Inbox { inbox_line(&line).unwrap_or(line) } else { line };
-    (!line.is_empty()).then_some((access::Kind::Other, line))
+    (!line.is_empty()).then_some((access::LineSource::Other, line))
 }
 
 /// `10:00:00  gate     warning: wasm log blobgate edge: blobgate refused` is `10:00:00  gate     refused`.

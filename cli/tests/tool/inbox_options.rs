@@ -39,7 +39,9 @@ fn serves_with_variables_alone() {
     let folder = folder();
     let inbox = RunningTool::start(serve(&folder, &WHOLE, &[]));
     inbox.first_line_after("inbox listens on http://127.0.0.1:");
-    // Without their values the options have their defaults, and `--provider` is off.
+    // One inbox at a time has the store.
+    drop(inbox);
+    // Empty, `--provider` is off, as without the variable.
     let empty = with("BLOBGATE_INBOX_PROVIDER", "");
     let inbox = RunningTool::start(serve(&folder, &empty, &["--metrics", "127.0.0.1:0"]));
     inbox.first_line_after("inbox listens on http://127.0.0.1:");

@@ -108,7 +108,7 @@ fn url_line(prepared: &PreparedSetup, tool: &str) -> String {
     let secrets = quoted(&secrets.display().to_string());
     let keys = setup.token_keys.as_ref().and_then(Value::as_object);
     // The last one is the newest.
-    let Some((kid, key)) = keys.and_then(|keys| keys.iter().last()) else {
+    let Some((kid, key)) = keys.and_then(|keys| keys.iter().next_back()) else {
         return format!("  url={}", setup.hook_url());
     };
     let field = |name| key.get(name).and_then(Value::as_str).unwrap_or_default();

@@ -3,6 +3,7 @@
 use crate::running::{RunningTool, blobgate, client, kill, processes_in, text};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use blobgate::contract::header::GENERATION_ID;
 use blobgate_testkit::{block, eventually, free_port, module, versions};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
@@ -257,7 +258,7 @@ pub(super) fn deliveries(receiver: &str) -> Vec<Value> {
 #[track_caller]
 pub(super) fn arrival(receiver: &str, generation: Uuid) -> Value {
     let generation = generation.to_string();
-    let is_its = |request: &Value| request["headers"]["blobgate-generation-id"] == generation.as_str();
+    let is_its = |request: &Value| request["headers"][GENERATION_ID] == generation.as_str();
     eventually("arrival", || deliveries(receiver).into_iter().find(is_its))
 }
 
