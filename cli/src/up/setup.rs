@@ -239,7 +239,9 @@ impl PreparedSetup {
             inbox.extend(sandbox::inbox_arguments());
         }
         parts.push(part(Role::Inbox, tool, inbox, self.inbox_variables()));
-        let mut envoy = words("--disable-hot-restart --log-level warn --log-format");
+        // Envoy keeps lines of its access log for 10 s by default.
+        let mut envoy =
+            words("--disable-hot-restart --file-flush-interval-msec 200 --log-level warn --log-format");
         envoy.extend(["%l: %v".into(), "-c".into(), self.envoy_file.clone().into()]);
         parts.push(part(Role::Gate, &self.envoy.path, envoy, self.secrets.clone()));
         parts
