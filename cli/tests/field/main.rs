@@ -30,6 +30,7 @@ mod remote_database;
 mod requests;
 mod retry;
 mod rights;
+mod rotation;
 mod scrape;
 mod smoke;
 mod starting;
