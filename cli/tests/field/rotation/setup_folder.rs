@@ -105,8 +105,9 @@ impl SetupFolder {
         fs::write(&typed, input).unwrap();
         let program = PathBuf::from(PROGRAM);
         let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
-        let done = Command::new("sh").args(["-euc", block]).current_dir(self.folder.path()).env("PATH", path);
-        let done = done.stdin(File::open(typed).unwrap()).output().unwrap();
+        let mut shell = Command::new("sh");
+        shell.args(["-euc", block]).current_dir(self.folder.path()).env("PATH", path);
+        let done = shell.stdin(File::open(typed).unwrap()).output().unwrap();
         assert!(done.status.success(), "{block}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
