@@ -98,11 +98,7 @@ async fn check_client(State(admin): State<Arc<Admin>>, request: Request, next: N
         let sent = digest(sent);
         admin.tokens.iter().any(|token| digest(format!("Bearer {token}").as_bytes()) == sent)
     };
-    if sent.is_some_and(is_one) {
-        next.run(request).await
-    } else {
-        Problem::NoToken.into_response()
-    }
+    if sent.is_some_and(is_one) { next.run(request).await } else { Problem::NoToken.into_response() }
 }
 
 fn check_page(request: &Request) -> Result<(), Problem> {

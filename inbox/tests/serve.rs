@@ -478,7 +478,9 @@ async fn refuses_at_the_limit_and_accepts_after_retention() {
 
 #[tokio::test]
 async fn requires_the_admin_token() {
-    let inbox = ServedInbox::with(|settings| settings.admin_tokens = ["s3cret", "n3xt"].map(str::to_owned).into()).await;
+    let inbox =
+        ServedInbox::with(|settings| settings.admin_tokens = ["s3cret", "n3xt"].map(str::to_owned).into())
+            .await;
     assert_eq!(inbox.get("/healthz", &[]).await.unwrap(), (200, "ok\n".to_owned()));
     assert_eq!(inbox.get("/metrics", &[]).await.unwrap().0, 401);
     let (status, body) = inbox.get("/entries", &[("authorization", "Bearer s3cre")]).await.unwrap();
