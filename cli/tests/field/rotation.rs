@@ -121,8 +121,10 @@ fn send(setup: &SetupFolder, delivery: &TestDelivery) -> u16 {
 
 #[test]
 fn token_keys() {
-    let setup =
-        SetupFolder::start(&versions().pop().unwrap(), &format!("{TOKENS}signing_keys: [BLOBGATE_SIGNING_KEY]\n{ONE_TOKEN_KEY}"));
+    let setup = SetupFolder::start(
+        &versions().pop().unwrap(),
+        &format!("{TOKENS}signing_keys: [BLOBGATE_SIGNING_KEY]\n{ONE_TOKEN_KEY}"),
+    );
     let old = ("2026-11", "BLOBGATE_TOKEN_KEY");
     let new = ("2027-02", "BLOBGATE_TOKEN_KEY_2");
     let minter = Mutex::new(old);
@@ -185,7 +187,8 @@ fn api_key() {
     let make = |generation: &str| completed(generation).path("/webhook");
     let used = |key: &str| {
         let calls = setup.provider.take();
-        !calls.is_empty() && calls.iter().all(|call| call.header("authorization") == Some(format!("Bearer {key}")))
+        !calls.is_empty()
+            && calls.iter().all(|call| call.header("authorization") == Some(format!("Bearer {key}")))
     };
     while_deliveries_come(&setup, &[&FIRST], make, |deliveries| {
         assert!(used(API_KEY));
@@ -231,7 +234,8 @@ fn certificate() {
             }
             for (name, text) in [("fullchain", &third.pem), ("privkey", &third.key)] {
                 fs::write(archive.join(format!("{name}2.pem")), text).unwrap();
-                symlink(format!("../../archive/gate.test/{name}2.pem"), live.join(format!("{name}.pem"))).unwrap();
+                symlink(format!("../../archive/gate.test/{name}2.pem"), live.join(format!("{name}.pem")))
+                    .unwrap();
             }
             let hook = block("certbot-hook")
                 .replace("/etc/blobgate", &setup.path("").display().to_string())
@@ -255,7 +259,8 @@ fn admin_token() {
         let options: Vec<&str> = variables.iter().flat_map(|name| ["--admin-token-env", name]).collect();
         let inbox = InboxProcess::spawn(command, PROGRAM, &store.url, 9, &options);
         ["the-old-token", "the-new-token"].map(|token| {
-            let request = TestDelivery::without_body().method("GET").path("/stats").header("host", "127.0.0.1");
+            let request =
+                TestDelivery::without_body().method("GET").path("/stats").header("host", "127.0.0.1");
             let request = request.header("authorization", format!("Bearer {token}"));
             Connector::plaintext(inbox.admin, blobgate_testkit::H1).open().send(&request).status
         })

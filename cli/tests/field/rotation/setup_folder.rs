@@ -120,7 +120,8 @@ impl SetupFolder {
 
     fn variables(&self, file: &str) -> Vec<(String, String)> {
         let text = fs::read_to_string(self.path(file)).unwrap();
-        let pairs = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
+        let pairs =
+            text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
         pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 
@@ -167,7 +168,8 @@ impl SetupFolder {
                 json!([{"lb_endpoints": [{"endpoint": {"address": {"socket_address": address}}}]}]);
         }
         let listeners = bootstrap["static_resources"]["listeners"].as_array_mut().unwrap();
-        for chain in listeners.iter_mut().flat_map(|listener| listener["filter_chains"].as_array_mut().unwrap())
+        for chain in
+            listeners.iter_mut().flat_map(|listener| listener["filter_chains"].as_array_mut().unwrap())
         {
             for filter in chain["filters"].as_array_mut().unwrap() {
                 let filters = filter["typed_config"]["http_filters"].as_array_mut();
@@ -257,7 +259,11 @@ impl SetupFolder {
                 return Some(Reply::status(401).body("{}"));
             }
             let generation = request.path.rsplit('/').next().unwrap();
-            Some(Reply::status(200).body(completed(generation).body()).header("content-type", "application/json"))
+            Some(
+                Reply::status(200)
+                    .body(completed(generation).body())
+                    .header("content-type", "application/json"),
+            )
         });
     }
 }
@@ -272,10 +278,7 @@ pub(super) fn completed(generation: &str) -> TestDelivery {
 /// Whether a key made a signature of this request, by the official library.
 pub(super) fn verifies(key: &str, request: &ServiceRequest) -> bool {
     let headers = request.headers.iter().filter_map(|(name, value)| {
-        Some((
-            name.parse::<axum::http::HeaderName>().ok()?,
-            axum::http::HeaderValue::from_bytes(value).ok()?,
-        ))
+        Some((name.parse::<axum::http::HeaderName>().ok()?, axum::http::HeaderValue::from_bytes(value).ok()?))
     });
     Webhook::new(key).unwrap().verify(&request.body, &headers.collect::<axum::http::HeaderMap>()).is_ok()
 }
