@@ -140,9 +140,8 @@ fn report_end(plan: &StartPlan, role: Role, status: ExitStatus) {
         _ => "Its events wait in the inbox.",
     };
     let pid = std::process::id();
-    plan.log.report(format_args!(
-        "{role} has ended ({status}). {meanwhile} `kill -USR1 {pid}` starts it again."
-    ));
+    plan.log
+        .report(format_args!("{role} has ended ({status}). {meanwhile} `kill -USR1 {pid}` starts it again."));
 }
 
 /// Starts all ended parts.

@@ -32,6 +32,7 @@ mod retry;
 mod rights;
 mod rotation;
 mod scrape;
+mod setup_folder;
 mod smoke;
 mod starting;
 mod status;

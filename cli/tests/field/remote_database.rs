@@ -14,14 +14,14 @@ const OWNER_PASSWORD: &str = "owner's p%40ss&word#1";
 const APP_PASSWORD: &str = "app's \"p$ss\\word;#2";
 
 /// A database with the roles of the page, which takes TLS alone. Its certificate names `localhost`.
-struct Remote {
+pub(crate) struct RemoteDatabase {
     cluster: Cluster,
     folder: TempDir,
     certificate: Certificate,
 }
 
-impl Remote {
-    fn start() -> Self {
+impl RemoteDatabase {
+    pub(crate) fn start() -> Self {
         let certificate = Certificate::named("localhost");
         let cluster = Cluster::with_tls(&certificate);
         let folder = tempfile::tempdir().unwrap();
@@ -35,11 +35,20 @@ impl Remote {
     }
 
     /// The store of the page, at the address of this database.
-    fn store(&self, role: &str) -> String {
+    pub(crate) fn store(&self, role: &str) -> String {
         let ca = self.folder.path().join("edge.pem").display().to_string();
         store_of_the_page(role)
             .replace("db.example.com", &format!("localhost:{}", self.cluster.port))
-            .replace("/etc/blobgate/db-ca.pem", &ca)
+            .replace("/etc/ssl/certs/db-ca.pem", &ca)
+    }
+
+    pub(crate) fn set_app_password(&self, password: &str) {
+        self.cluster.sql("blobgate", &format!("ALTER ROLE app PASSWORD '{password}'"));
+    }
+
+    #[track_caller]
+    pub(crate) fn migrate_as_owner(&self) {
+        migrates(&self.store("owner"), OWNER_PASSWORD);
     }
 
     /// The pgbouncer of the page before this database, in this mode.
@@ -107,7 +116,7 @@ fn inbox(store: &str, service: &Upstream) -> InboxProcess {
 #[needs(Postgres)]
 #[test]
 fn serves_over_tls_with_two_roles() {
-    let remote = Remote::start();
+    let remote = RemoteDatabase::start();
     let (owner, app) = (remote.store("owner"), remote.store("app"));
     // The supervisor's migration is refused until the owner has made the tables.
     let early = refused(&migrate(&app, APP_PASSWORD));
@@ -134,8 +143,8 @@ fn serves_over_tls_with_two_roles() {
 #[needs(Postgres)]
 #[test]
 fn refuses_a_database_that_it_cannot_verify() {
-    let remote = Remote::start();
-    migrates(&remote.store("owner"), OWNER_PASSWORD);
+    let remote = RemoteDatabase::start();
+    remote.migrate_as_owner();
     let app = remote.store("app");
     let other = tempfile::tempdir().unwrap();
     Certificate::named("localhost").write_to(other.path());
@@ -161,7 +170,7 @@ fn refuses_a_database_that_it_cannot_verify() {
 #[test]
 fn two_inboxes_serve_behind_the_pooler_of_the_page() {
     const EACH: usize = 20;
-    let remote = Remote::start();
+    let remote = RemoteDatabase::start();
     let pooler = remote.pooler("session");
     let store = behind(&pooler, "app");
     migrates(&behind(&pooler, "owner"), OWNER_PASSWORD);
@@ -200,8 +209,8 @@ fn generation_of(body: &[u8]) -> String {
 #[needs(Postgres, Pgbouncer)]
 #[test]
 fn a_pooler_in_transaction_mode_gets_the_sentence_of_the_page() {
-    let remote = Remote::start();
-    migrates(&remote.store("owner"), OWNER_PASSWORD);
+    let remote = RemoteDatabase::start();
+    remote.migrate_as_owner();
     let pooler = remote.pooler("transaction");
     let store = behind(&pooler, "app");
     let sentence = block("postgres-transaction-mode");

@@ -1,17 +1,16 @@
 //! Rotates every key as docs/howto/rotate-keys.md does, on a real Envoy and a real inbox, while deliveries come. None is refused or
 //! lost. A service that verifies signatures takes each one. Afterwards the old key is refused.
 
-mod setup_folder;
-
 use crate::PROGRAM;
+use crate::remote_database::RemoteDatabase;
+use crate::setup_folder::{API_KEY, SetupFolder, completed, verifies};
 use blobgate::contract::header;
 use blobgate_testkit::book::block;
 use blobgate_testkit::inbox::fresh_generation;
 use blobgate_testkit::tls::{Certificate, FIRST};
 use blobgate_testkit::{
-    Connector, H2, InboxProcess, SqliteFile, TestDelivery, eventually, on_every_envoy, pause, versions,
+    Connector, H2, InboxProcess, SqliteFile, TestDelivery, eventually, needs, on_every_envoy, pause, versions,
 };
-use setup_folder::{API_KEY, SetupFolder, completed, verifies};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -247,6 +246,28 @@ fn certificate() {
             shown(&third);
             assert!(Connector::tls_of_any(setup.port(), H2, &[&second]).try_open().is_err());
         });
+    });
+}
+
+/// The open connections of an inbox keep the old password until its restart.
+#[needs(Postgres)]
+#[test]
+fn password_of_the_database() {
+    let database = RemoteDatabase::start();
+    database.set_app_password("the-old-one");
+    database.migrate_as_owner();
+    let setup = SetupFolder::with_store(
+        &versions().pop().unwrap(),
+        &format!("{TOKENS}{ONE_TOKEN_KEY}"),
+        &database.store("app"),
+        &["PGPASSWORD=the-old-one"],
+    );
+    let make = |generation: &str| with_token(&setup, ("2026-11", "BLOBGATE_TOKEN_KEY"), generation);
+    while_deliveries_come(&setup, &[&FIRST], make, |deliveries| {
+        database.set_app_password("the-new-one");
+        deliveries.go_on();
+        setup.run("sed -i s/the-old-one/the-new-one/ secrets/env");
+        setup.restart_inbox();
     });
 }
 

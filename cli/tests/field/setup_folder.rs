@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 /// The API key in a new folder.
-pub(super) const API_KEY: &str = "rb_4f1d6c0a9b7e42d8";
+pub(crate) const API_KEY: &str = "rb_4f1d6c0a9b7e42d8";
 
 /// The setup file. The tests add the keys and the trust.
 const SETUP: &str = r#"
@@ -23,18 +23,18 @@ host: gate.test
 tls: {certificate: certs/edge.pem, key: certs/edge-key.pem}
 environment: production
 api_key_file: secrets/runblob-key
-inbox: {store: "sqlite:inbox.db"}
 "#;
 
-pub(super) struct SetupFolder {
-    pub(super) service: Upstream,
-    pub(super) provider: Upstream,
+pub(crate) struct SetupFolder {
+    pub(crate) service: Upstream,
+    pub(crate) provider: Upstream,
     /// The keys with which the service verifies.
     service_keys: Arc<Mutex<Vec<String>>>,
     /// Deliveries whose signature no key of the service made.
     unverified: Arc<Mutex<usize>>,
     front: TlsFront,
     version: Version,
+    store: String,
     ports: [u16; 5],
     gate: Mutex<Option<Child>>,
     inbox: Mutex<Option<Child>>,
@@ -44,7 +44,13 @@ pub(super) struct SetupFolder {
 impl SetupFolder {
     /// Starts gate and inbox. `setup` has the keys `hook`, `token_keys` and `signing_keys`.
     #[track_caller]
-    pub(super) fn start(version: &Version, setup: &str) -> Self {
+    pub(crate) fn start(version: &Version, setup: &str) -> Self {
+        Self::with_store(version, setup, "sqlite:inbox.db", &[])
+    }
+
+    /// Like [`Self::start`], with this store and these further lines of secrets/env.
+    #[track_caller]
+    pub(crate) fn with_store(version: &Version, setup: &str, store: &str, secrets: &[&str]) -> Self {
         let (service, provider) = (Upstream::start(), Upstream::start());
         let certificate = Certificate::named("localhost");
         let folder = Self {
@@ -54,6 +60,7 @@ impl SetupFolder {
             service_keys: Arc::default(),
             unverified: Arc::default(),
             version: version.clone(),
+            store: store.to_owned(),
             ports: [(); 5].map(|()| free_port()),
             gate: Mutex::default(),
             inbox: Mutex::default(),
@@ -68,9 +75,11 @@ impl SetupFolder {
         folder.secret("secrets/env", "");
         folder.add_secret("BLOBGATE_TOKEN_KEY=base64:$(openssl rand -base64 32)");
         folder.add_secret("BLOBGATE_SIGNING_KEY=whsec_$(openssl rand -base64 32)");
+        secrets.iter().for_each(|line| folder.add_secret(line));
         folder.set_service_keys(&["BLOBGATE_SIGNING_KEY"]);
         folder.render(setup);
-        let done = folder.tool().args(["inbox", "migrate", "--store", "sqlite:inbox.db"]).output().unwrap();
+        let mut migrate = folder.tool();
+        let done = migrate.envs(folder.variables("inbox.env")).args(["inbox", "migrate"]).output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         folder.verify_at_service();
         folder.confirm_every_generation(&[API_KEY]);
@@ -79,7 +88,7 @@ impl SetupFolder {
         folder
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -94,13 +103,13 @@ impl SetupFolder {
 
     /// Runs a block of the page in the folder.
     #[track_caller]
-    pub(super) fn run(&self, block: &str) {
+    pub(crate) fn run(&self, block: &str) {
         self.run_with(block, "");
     }
 
     /// Like [`Self::run`], with this text on standard input.
     #[track_caller]
-    pub(super) fn run_with(&self, block: &str, input: &str) {
+    pub(crate) fn run_with(&self, block: &str, input: &str) {
         let typed = self.path("typed");
         fs::write(&typed, input).unwrap();
         let program = PathBuf::from(PROGRAM);
@@ -112,7 +121,7 @@ impl SetupFolder {
     }
 
     /// The tool, in the folder, with the variables of secrets/env.
-    pub(super) fn tool(&self) -> Command {
+    pub(crate) fn tool(&self) -> Command {
         let mut command = Command::new(PROGRAM);
         command.current_dir(self.folder.path()).envs(self.variables("secrets/env")).stdin(Stdio::null());
         command
@@ -122,24 +131,25 @@ impl SetupFolder {
         let text = fs::read_to_string(self.path(file)).unwrap();
         let pairs =
             text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='));
-        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        pairs.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned())).collect()
     }
 
     /// The value of a variable in secrets/env.
     #[track_caller]
-    pub(super) fn variable(&self, name: &str) -> String {
+    pub(crate) fn variable(&self, name: &str) -> String {
         let all = self.variables("secrets/env");
         all.into_iter().find(|(other, _)| other == name).unwrap_or_else(|| panic!("no {name}")).1
     }
 
     /// Writes the setup file, and renders it.
     #[track_caller]
-    pub(super) fn render(&self, setup: &str) {
+    pub(crate) fn render(&self, setup: &str) {
         let [listen, services, metrics, inbox, admin] = self.ports;
         let service = format!("http://127.0.0.1:{}", self.service.port);
         let text = format!(
-            "{SETUP}module: {}\nlisten: 127.0.0.1:{listen}\nservices: {{completed: \"{service}\", failed: \"{service}\"}}\n\
+            "{SETUP}inbox: {{store: \"{}\"}}\nmodule: {}\nlisten: 127.0.0.1:{listen}\nservices: {{completed: \"{service}\", failed: \"{service}\"}}\n\
              ports: {{services: {services}, metrics: {metrics}, inbox: {inbox}, admin: {admin}}}\n{setup}",
+            self.store,
             module().display()
         );
         fs::write(self.path("blobgate.yaml"), text).unwrap();
@@ -186,7 +196,7 @@ impl SetupFolder {
 
     /// Ends the gate with SIGTERM, and starts it again.
     #[track_caller]
-    pub(super) fn restart_gate(&self) {
+    pub(crate) fn restart_gate(&self) {
         let mut gate = self.gate.lock().unwrap();
         end(&mut gate);
         let mut command = Command::new(&self.version.binary);
@@ -199,7 +209,7 @@ impl SetupFolder {
 
     /// Ends the inbox with SIGTERM, and starts it again.
     #[track_caller]
-    pub(super) fn restart_inbox(&self) {
+    pub(crate) fn restart_inbox(&self) {
         let mut inbox = self.inbox.lock().unwrap();
         end(&mut inbox);
         let mut command = self.tool();
@@ -225,12 +235,12 @@ impl SetupFolder {
     }
 
     /// The port of the public listener.
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.ports[0]
     }
 
     /// Sets the variables whose keys the service verifies with.
-    pub(super) fn set_service_keys(&self, names: &[&str]) {
+    pub(crate) fn set_service_keys(&self, names: &[&str]) {
         *self.service_keys.lock().unwrap() = names.iter().map(|name| self.variable(name)).collect();
     }
 
@@ -246,12 +256,12 @@ impl SetupFolder {
         });
     }
 
-    pub(super) fn unverified(&self) -> usize {
+    pub(crate) fn unverified(&self) -> usize {
         *self.unverified.lock().unwrap()
     }
 
     /// Lets the status API confirm every generation, for calls with one of these keys. It answers 401 to others.
-    pub(super) fn confirm_every_generation(&self, keys: &[&str]) {
+    pub(crate) fn confirm_every_generation(&self, keys: &[&str]) {
         let accepted: Vec<String> = keys.iter().map(|key| format!("Bearer {key}")).collect();
         self.provider.reply_by(move |request| {
             let sent = request.header("authorization").unwrap_or_default();
@@ -269,14 +279,14 @@ impl SetupFolder {
 }
 
 /// The provider's sample for a generation.
-pub(super) fn completed(generation: &str) -> TestDelivery {
+pub(crate) fn completed(generation: &str) -> TestDelivery {
     let mut payload: Value = serde_json::from_slice(&TestDelivery::completed().body()).unwrap();
     payload["generation_id"] = json!(generation);
     TestDelivery::json(&payload)
 }
 
 /// Whether a key made a signature of this request, by the official library.
-pub(super) fn verifies(key: &str, request: &ServiceRequest) -> bool {
+pub(crate) fn verifies(key: &str, request: &ServiceRequest) -> bool {
     let headers = request.headers.iter().filter_map(|(name, value)| {
         Some((name.parse::<axum::http::HeaderName>().ok()?, axum::http::HeaderValue::from_bytes(value).ok()?))
     });
