@@ -39,7 +39,7 @@ In another terminal:
   {tool} inbox ls{admin}       # lists the stored events
   {tool} why ID{admin}         # tells where the event of a generation is
 
-The log follows. There is no log file. Ctrl-C or `kill {pid}` ends everything.
+The log follows, and stands in no file. Ctrl-C or `kill {pid}` ends everything.
 
 ",
         version = envoy.version,
