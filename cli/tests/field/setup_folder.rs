@@ -66,7 +66,7 @@ impl SetupFolder {
             inbox: Mutex::default(),
             folder: tempfile::Builder::new().prefix("blobgate-setup-").tempdir().unwrap(),
         };
-        for name in ["certs", "secrets", "provider"] {
+        for name in ["certs", "secrets", "provider", "run"] {
             fs::DirBuilder::new().mode(0o700).create(folder.path(name)).unwrap();
         }
         FIRST.write_to(&folder.path("certs"));
