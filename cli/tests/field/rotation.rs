@@ -3,7 +3,7 @@
 
 use crate::PROGRAM;
 use crate::remote_database::RemoteDatabase;
-use crate::setup_folder::{API_KEY, SetupFolder, completed, verifies};
+use crate::rotated_setup::{API_KEY, RotatedSetup, completed, verifies};
 use blobgate::contract::header;
 use blobgate_testkit::book::block;
 use blobgate_testkit::inbox::fresh_generation;
@@ -45,7 +45,7 @@ impl Deliveries<'_> {
 /// service with a signature that it verifies.
 #[track_caller]
 fn while_deliveries_come(
-    setup: &SetupFolder,
+    setup: &RotatedSetup,
     trusted: &[&Certificate],
     make: impl Fn(&str) -> TestDelivery + Sync,
     rotate: impl FnOnce(&Deliveries<'_>),
@@ -105,7 +105,7 @@ impl Drop for Ends<'_> {
 }
 
 /// A delivery with a token of a key, by the tool.
-fn with_token(setup: &SetupFolder, (kid, variable): (&str, &str), generation: &str) -> TestDelivery {
+fn with_token(setup: &RotatedSetup, (kid, variable): (&str, &str), generation: &str) -> TestDelivery {
     let mut mint = setup.tool();
     mint.args(["mint", "--aud", "production/veo3", "--url", "https://gate.test/webhook"]);
     let done = mint.args(["--kid", kid, "--key-env", variable]).output().unwrap();
@@ -114,13 +114,13 @@ fn with_token(setup: &SetupFolder, (kid, variable): (&str, &str), generation: &s
     completed(generation).path(url.trim_end().strip_prefix("https://gate.test").unwrap())
 }
 
-fn send(setup: &SetupFolder, delivery: &TestDelivery) -> u16 {
+fn send(setup: &RotatedSetup, delivery: &TestDelivery) -> u16 {
     Connector::tls(setup.port(), H2).open().send(delivery).status
 }
 
 #[test]
 fn token_keys() {
-    let setup = SetupFolder::start(
+    let setup = RotatedSetup::start(
         &versions().pop().unwrap(),
         &format!("{TOKENS}signing_keys: [BLOBGATE_SIGNING_KEY]\n{ONE_TOKEN_KEY}"),
     );
@@ -152,7 +152,7 @@ fn token_keys() {
 fn signing_key() {
     const OLD: &str = "BLOBGATE_SIGNING_KEY";
     const NEW: &str = "BLOBGATE_SIGNING_KEY_2";
-    let setup = SetupFolder::start(&versions().pop().unwrap(), &format!("{TOKENS}{ONE_TOKEN_KEY}"));
+    let setup = RotatedSetup::start(&versions().pop().unwrap(), &format!("{TOKENS}{ONE_TOKEN_KEY}"));
     let make = |generation: &str| with_token(&setup, ("2026-11", "BLOBGATE_TOKEN_KEY"), generation);
     let newest = || setup.service.arrivals().pop().unwrap();
     while_deliveries_come(&setup, &[&FIRST], make, |deliveries| {
@@ -182,7 +182,7 @@ fn signing_key() {
 #[test]
 fn api_key() {
     const NEW: &str = "rb_f7a31e5520cd4b96";
-    let setup = SetupFolder::start(&versions().pop().unwrap(), &format!("{CONFIRMED}{ONE_TOKEN_KEY}"));
+    let setup = RotatedSetup::start(&versions().pop().unwrap(), &format!("{CONFIRMED}{ONE_TOKEN_KEY}"));
     let make = |generation: &str| completed(generation).path("/webhook");
     let used = |key: &str| {
         let calls = setup.provider.take();
@@ -207,7 +207,7 @@ fn api_key() {
 #[test]
 fn certificate() {
     on_every_envoy(|version| {
-        let setup = SetupFolder::start(version, &format!("{TOKENS}{ONE_TOKEN_KEY}"));
+        let setup = RotatedSetup::start(version, &format!("{TOKENS}{ONE_TOKEN_KEY}"));
         let make = |generation: &str| with_token(&setup, ("2026-11", "BLOBGATE_TOKEN_KEY"), generation);
         let [second, third] = [Certificate::fresh(), Certificate::fresh()];
         let shown = |certificate: &Certificate| {
@@ -256,7 +256,7 @@ fn password_of_the_database() {
     let database = RemoteDatabase::start();
     database.set_app_password("the-old-one");
     database.migrate_as_owner();
-    let setup = SetupFolder::with_store(
+    let setup = RotatedSetup::with_store(
         &versions().pop().unwrap(),
         &format!("{TOKENS}{ONE_TOKEN_KEY}"),
         &database.store("app"),

@@ -25,7 +25,7 @@ environment: production
 api_key_file: secrets/runblob-key
 "#;
 
-pub(crate) struct SetupFolder {
+pub(crate) struct RotatedSetup {
     pub(crate) service: Upstream,
     pub(crate) provider: Upstream,
     /// The keys with which the service verifies.
@@ -41,7 +41,7 @@ pub(crate) struct SetupFolder {
     folder: TempDir,
 }
 
-impl SetupFolder {
+impl RotatedSetup {
     /// Starts gate and inbox. `setup` has the keys `hook`, `token_keys` and `signing_keys`.
     #[track_caller]
     pub(crate) fn start(version: &Version, setup: &str) -> Self {
@@ -300,7 +300,7 @@ fn end(child: &mut Option<Child>) {
     eventually("end", || child.try_wait().unwrap());
 }
 
-impl Drop for SetupFolder {
+impl Drop for RotatedSetup {
     fn drop(&mut self) {
         for child in [&self.gate, &self.inbox] {
             let Ok(mut child) = child.lock() else { continue };
