@@ -55,6 +55,12 @@ impl Connector {
         Self { tls, ..Self::plaintext(port, protocol) }
     }
 
+    /// Trusts each of these certificates.
+    pub fn tls_of_any(port: u16, protocol: Protocol, trusted: &[&tls::Certificate]) -> Self {
+        let tls = tls::Certificate::client_of_any(trusted, protocol.alpn(), rustls::ALL_VERSIONS);
+        Self { tls: Some(tls), ..Self::plaintext(port, protocol) }
+    }
+
     /// Sets the client's address. Loopback is all of 127.0.0.0/8.
     pub fn from(self, address: Ipv4Addr) -> Self {
         Self { from: address, ..self }

@@ -48,8 +48,19 @@ impl Certificate {
 
     /// A client configuration that trusts only this certificate.
     pub fn client(&self, alpn: &str, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+        Self::client_of_any(&[self], alpn, versions)
+    }
+
+    /// A client configuration that trusts only these certificates.
+    pub fn client_of_any(
+        trusted: &[&Self],
+        alpn: &str,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.der.clone()).unwrap();
+        for certificate in trusted {
+            roots.add(certificate.der.clone()).unwrap();
+        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
         let mut config = builder.with_root_certificates(roots).with_no_client_auth();
