@@ -66,14 +66,7 @@ pub struct TlsFront {
 
 impl TlsFront {
     pub fn start(certificate: &Certificate, to: u16) -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(rustls::ALL_VERSIONS)
-            .unwrap()
-            .with_no_client_auth();
-        let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
-        let config = builder.with_single_cert(vec![certificate.der.clone()], key).unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor(certificate, &[]);
         let listener = block(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let port = listener.local_addr().unwrap().port();
         let running = spawn(async move {
@@ -95,6 +88,19 @@ impl Drop for TlsFront {
     fn drop(&mut self) {
         self.running.abort();
     }
+}
+
+/// The server's side of TLS with this certificate.
+pub(super) fn acceptor(certificate: &Certificate, alpn: &[&str]) -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(rustls::ALL_VERSIONS)
+        .unwrap()
+        .with_no_client_auth();
+    let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
+    let mut config = builder.with_single_cert(vec![certificate.der.clone()], key).unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 pub fn server_name() -> ServerName<'static> {

@@ -1,0 +1,179 @@
+//! A configuration of Envoy, edited as a page says.
+
+use crate::PROGRAM;
+use blobgate_testkit::book::block;
+use blobgate_testkit::bootstrap::merge;
+use blobgate_testkit::envoy::{SIGNING_KEY, TOKEN_KEY};
+use blobgate_testkit::{Bootstrap, repository};
+use serde_json::{Value, json};
+use std::process::Command;
+
+/// What a test writes in place of the pages' examples, so that its own addresses fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Addresses {
+    /// As the pages have them.
+    OfPage,
+    /// The balancer is 127.0.0.1.
+    OfTest,
+}
+
+/// The clients in `source` of a test's hook.
+pub(crate) const LISTED: &str = "127.0.0.9";
+pub(crate) const LISTED_V6: &str = "2001:db8:17::9";
+
+#[derive(Clone, Debug)]
+pub(crate) struct PageFile {
+    json: Value,
+    addresses: Addresses,
+}
+
+impl PageFile {
+    /// The production file. For a test, `source` has [`LISTED`] and [`LISTED_V6`].
+    pub(crate) fn production(addresses: Addresses) -> Self {
+        let file = Self { json: production(), addresses };
+        match addresses {
+            Addresses::OfPage => file,
+            Addresses::OfTest => file.hook(|hook| hook["source"] = json!([LISTED, LISTED_V6])),
+        }
+    }
+
+    /// The YAML of a marked block.
+    #[track_caller]
+    fn yaml(&self, name: &str) -> Value {
+        let text = block(name);
+        let text = match self.addresses {
+            Addresses::OfPage => text,
+            Addresses::OfTest => text
+                .replace(
+                    "address_prefix: 10.0.0.0, prefix_len: 16",
+                    "address_prefix: 127.0.0.1, prefix_len: 32",
+                )
+                .replace("10.0.0.0/16", "127.0.0.1"),
+        };
+        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("the block {name}: {error}"))
+    }
+
+    /// Changes the listener `edge`.
+    pub(crate) fn listener(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        let listeners = self.json["static_resources"]["listeners"].as_array_mut().unwrap();
+        change(listeners.iter_mut().find(|listener| listener["name"] == "edge").expect("a listener edge"));
+        self
+    }
+
+    /// Changes its HttpConnectionManager.
+    pub(crate) fn manager(self, change: impl FnOnce(&mut Value)) -> Self {
+        self.listener(|listener| change(&mut listener["filter_chains"][0]["filters"][0]["typed_config"]))
+    }
+
+    /// Changes the hook.
+    pub(crate) fn hook(self, change: impl FnOnce(&mut Value)) -> Self {
+        self.manager(|manager| change(&mut configuration(manager)["hooks"][0]))
+    }
+
+    /// Removes the listener's TLS.
+    pub(crate) fn without_tls(self) -> Self {
+        self.listener(|listener| {
+            let removed = listener["filter_chains"][0].as_object_mut().unwrap().remove("transport_socket");
+            assert!(removed.is_some(), "the listener has TLS");
+        })
+    }
+
+    /// Sets the keys of a block in the listener, and those of its first filter chain in the listener's.
+    #[track_caller]
+    pub(crate) fn listener_block(self, name: &str) -> Self {
+        let mut keys = self.yaml(name);
+        let chain = keys.as_object_mut().unwrap().remove("filter_chains").map(|chains| chains[0].clone());
+        self.listener(|listener| {
+            merge(listener, &keys);
+            merge(&mut listener["filter_chains"][0], &chain.unwrap_or(json!({})));
+        })
+    }
+
+    /// Sets the keys of a block in the manager.
+    #[track_caller]
+    pub(crate) fn manager_block(self, name: &str) -> Self {
+        let keys = self.yaml(name);
+        self.manager(|manager| merge(manager, &keys))
+    }
+
+    /// Puts the filters of a block first.
+    #[track_caller]
+    pub(crate) fn filters_block(self, name: &str) -> Self {
+        let filters = self.yaml(name).as_array().unwrap().clone();
+        self.manager(|manager| drop(manager["http_filters"].as_array_mut().unwrap().splice(0..0, filters)))
+    }
+
+    /// Adds the early extensions of a block.
+    #[track_caller]
+    pub(crate) fn early_block(self, name: &str) -> Self {
+        let more = self.yaml(name).as_array().unwrap().clone();
+        self.manager(|manager| {
+            manager["early_header_mutation_extensions"].as_array_mut().unwrap().extend(more);
+        })
+    }
+
+    /// Sets the keys of a block in the hook.
+    #[track_caller]
+    pub(crate) fn hook_block(self, name: &str) -> Self {
+        let keys = self.yaml(name);
+        self.hook(|hook| keys.as_object().unwrap().iter().for_each(|(key, value)| hook[key] = value.clone()))
+    }
+
+    /// The gate's configuration.
+    pub(crate) fn gate(&self) -> Value {
+        let mut found = Value::Null;
+        let _unchanged = self.clone().manager(|manager| found = configuration(manager).clone());
+        found
+    }
+
+    pub(crate) fn bootstrap(&self) -> Bootstrap {
+        Bootstrap::of(self.json.clone())
+    }
+
+    /// Asserts that `blobgate check` finds no error and no warning.
+    #[track_caller]
+    pub(crate) fn passes_check(&self) {
+        assert_eq!(self.findings(), Vec::<String>::new());
+    }
+
+    /// The levels and rules that `blobgate check` finds.
+    #[track_caller]
+    pub(crate) fn findings(&self) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("envoy.json");
+        std::fs::write(&file, self.json.to_string()).unwrap();
+        let mut check = Command::new(PROGRAM);
+        check.args(["check", "--json"]).arg(&file).envs([TOKEN_KEY, SIGNING_KEY]);
+        let output = check.current_dir(repository(".")).output().unwrap();
+        let report: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        let findings = report["files"][0]["findings"].as_array().unwrap();
+        findings
+            .iter()
+            .map(|found| format!("{} {} {}", found["level"], found["rule"], found["wrong"]))
+            .collect()
+    }
+}
+
+/// The gate's own configuration, as a Struct.
+fn configuration(manager: &mut Value) -> &mut Value {
+    let filters = manager["http_filters"].as_array_mut().unwrap();
+    let gate = filters.iter_mut().find(|filter| filter["name"] == "blobgate").expect("a filter blobgate");
+    &mut gate["typed_config"]["config"]["configuration"]["value"]
+}
+
+/// The file that `blobgate render` writes.
+fn production() -> Value {
+    let text = std::fs::read_to_string(repository("envoy.yaml")).unwrap();
+    let mut json: Value = serde_saphyr::from_str(&text).unwrap();
+    json["static_resources"]["listeners"].as_array_mut().unwrap().retain(|one| one["name"] != "plaintext");
+    let edge = &mut json["static_resources"]["listeners"][0];
+    edge["address"]["socket_address"] = json!({"address": "0.0.0.0", "port_value": 8443});
+    let manager = &mut edge["filter_chains"][0]["filters"][0]["typed_config"];
+    let gate = configuration(manager);
+    gate["hooks"].as_array_mut().unwrap().remove(0);
+    gate["hooks"][0]["source"] = json!("any");
+    let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_array_mut().unwrap();
+    routes.retain(|route| route["name"] != "not-judged");
+    json
+}
