@@ -184,7 +184,7 @@ fn check_context(chain: &YamlCursor<'_>, reporter: &mut Reporter) {
     }
 }
 
-/// With the PROXY protocol, whoever connects writes the client's address.
+/// With the PROXY protocol, the peer writes the client's address.
 fn check_proxy_protocol(
     listener: &YamlCursor<'_>,
     manager: &ManagerView<'_>,
