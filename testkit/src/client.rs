@@ -33,12 +33,14 @@ pub struct Connector {
     protocol: Protocol,
     from: Ipv4Addr,
     head: Vec<u8>,
+    /// The name in the TLS handshake.
+    name: &'static str,
     tls: Option<Arc<ClientConfig>>,
 }
 
 impl Connector {
     pub fn plaintext(port: u16, protocol: Protocol) -> Self {
-        Self { port, protocol, from: Ipv4Addr::LOCALHOST, head: Vec::new(), tls: None }
+        Self { port, protocol, from: Ipv4Addr::LOCALHOST, head: Vec::new(), name: tls::NAME, tls: None }
     }
 
     /// Trusts the certificate that every Envoy starts with.
@@ -59,6 +61,11 @@ impl Connector {
     /// Sets the client's address. Loopback is all of 127.0.0.0/8.
     pub fn from(self, address: Ipv4Addr) -> Self {
         Self { from: address, ..self }
+    }
+
+    /// Sets the name in the TLS handshake.
+    pub fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
     }
 
     /// Writes these bytes before everything else, such as a head of the PROXY protocol.
@@ -87,7 +94,7 @@ impl Connector {
         let Some(config) = &self.tls else {
             return Client::over(tcp, self.protocol).await;
         };
-        let stream = TlsConnector::from(Arc::clone(config)).connect(tls::server_name(), tcp).await?;
+        let stream = TlsConnector::from(Arc::clone(config)).connect(tls::server_name(self.name), tcp).await?;
         let spoken = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
         assert_eq!(spoken.as_deref(), Some(self.protocol.alpn().as_bytes()), "ALPN");
         Client::over(stream, self.protocol).await

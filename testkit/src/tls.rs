@@ -11,11 +11,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-/// The name in every certificate.
+/// The name in every certificate, unless a test gives another.
 pub const NAME: &str = "gate.test";
 
+/// The names of the how-tos, which [`FIRST`] has too.
+const PAGE_NAMES: [&str; 2] = ["hooks.example.com", "app.example.com"];
+
 /// The certificate that an Envoy starts with.
-pub static FIRST: LazyLock<Certificate> = LazyLock::new(Certificate::fresh);
+pub static FIRST: LazyLock<Certificate> =
+    LazyLock::new(|| Certificate::of([NAME, PAGE_NAMES[0], PAGE_NAMES[1]]));
 
 /// A self-signed certificate and its key, in PEM.
 pub struct Certificate {
@@ -103,8 +107,8 @@ pub(super) fn acceptor(certificate: &Certificate, alpn: &[&str]) -> TlsAcceptor 
     TlsAcceptor::from(Arc::new(config))
 }
 
-pub fn server_name() -> ServerName<'static> {
-    ServerName::try_from(NAME).unwrap()
+pub fn server_name(name: &'static str) -> ServerName<'static> {
+    ServerName::try_from(name).unwrap()
 }
 
 /// Sends a ClientHello whose newest version is this one ([3, 2] is TLS 1.1), and returns the first bytes of the response.

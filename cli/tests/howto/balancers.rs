@@ -11,7 +11,7 @@ use serde_json::json;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 const ALLOWED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
-const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 8);
+const UNLISTED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 8);
 /// A client that knows Envoy's own address.
 const PAST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 7);
 
@@ -61,13 +61,13 @@ impl PageEdge {
     #[track_caller]
     fn judges_behind(&self, https: u16, http: u16) {
         let allowed = |protocol| Connector::tls(https, protocol).from(ALLOWED);
-        let stranger = |protocol| Connector::tls(https, protocol).from(STRANGER);
+        let unlisted = |protocol| Connector::tls(https, protocol).from(UNLISTED);
         self.accepts(&allowed(H1));
-        self.refuses(&stranger(H1), &self.forged(), "source-denied");
-        self.refuses(&stranger(H1), &claims(self.forged()), "source-denied");
+        self.refuses(&unlisted(H1), &self.forged(), "source-denied");
+        self.refuses(&unlisted(H1), &claims(self.forged()), "source-denied");
         let repeated = claims(claims(self.forged()));
-        self.refuses(&stranger(H1), &repeated, "source-denied");
-        self.quarantines(&stranger(H1));
+        self.refuses(&unlisted(H1), &repeated, "source-denied");
+        self.quarantines(&unlisted(H1));
         let plain = Connector::plaintext(http, H1).from(ALLOWED);
         self.refuses(&plain, &self.genuine(), "https-required");
         self.refuses(&plain, &claims(self.genuine()), "https-required");
@@ -104,8 +104,8 @@ fn works_behind_each_http_balancer() {
             edge.judges_behind(balancer.https, balancer.http);
             edge.accepts(&Connector::tls(balancer.https, H2).from(ALLOWED));
             let listed = HttpBalancer::seeing(LISTED_V6.parse().unwrap(), headers, to);
-            let stranger = HttpBalancer::seeing(Ipv6Addr::LOCALHOST.into(), headers, to);
-            edge.refuses(&Connector::tls(stranger.https, H1), &claims(edge.forged()), "source-denied");
+            let unlisted = HttpBalancer::seeing(Ipv6Addr::LOCALHOST.into(), headers, to);
+            edge.refuses(&Connector::tls(unlisted.https, H1), &claims(edge.forged()), "source-denied");
             edge.accepts(&Connector::tls(listed.https, H1));
         }
     });
@@ -189,7 +189,7 @@ fn each_mistake_behind_an_http_balancer_ends_as_the_page_says() {
             &http(test).manager(|manager| manager["xff_num_trusted_hops"] = json!(2)),
         );
         let balancer = HttpBalancer::start(ForwardedHeaders::Alb, edge.envoy.port("edge"));
-        edge.accepts_this(&Connector::tls(balancer.https, H1).from(STRANGER), &claims(edge.genuine()));
+        edge.accepts_this(&Connector::tls(balancer.https, H1).from(UNLISTED), &claims(edge.genuine()));
     });
 }
 
@@ -219,7 +219,7 @@ fn works_behind_nginx() {
         let (https, http) = (free_port(), free_port());
         let lines = nginx_lines(https, http, edge.envoy.port("edge"), "http");
         let allowed = Connector::tls(https, H1).from(ALLOWED);
-        let stranger = Connector::tls(https, H1).from(STRANGER);
+        let unlisted = Connector::tls(https, H1).from(UNLISTED);
         let nginx = NginxProcess::start(&lines, https);
         edge.judges_behind(https, http);
         edge.accepts_this(&allowed, &edge.genuine().undeclared().pieces_of(7));
@@ -233,7 +233,7 @@ fn works_behind_nginx() {
         edge.refuses(&allowed, &edge.genuine(), "https-required");
         drop(nginx);
         let _nginx = NginxProcess::start(&without(&lines, "X-Forwarded-For"), https);
-        edge.accepts_this(&stranger, &claims(edge.genuine()));
+        edge.accepts_this(&unlisted, &claims(edge.genuine()));
     });
 }
 
@@ -245,8 +245,8 @@ fn nginx_may_speak_https_to_envoy() {
         let (https, http) = (free_port(), free_port());
         let _nginx = NginxProcess::start(&nginx_lines(https, http, edge.envoy.port("edge"), "https"), https);
         edge.accepts(&Connector::tls(https, H1).from(ALLOWED));
-        let stranger = Connector::tls(https, H1).from(STRANGER);
-        edge.refuses(&stranger, &claims(edge.forged()), "source-denied");
+        let unlisted = Connector::tls(https, H1).from(UNLISTED);
+        edge.refuses(&unlisted, &claims(edge.forged()), "source-denied");
         let plain = Connector::plaintext(http, H1).from(ALLOWED);
         edge.refuses(&plain, &claims(edge.genuine()), "https-required");
         let past = Connector::tls(edge.envoy.port("edge"), H2).from(PAST);
@@ -286,9 +286,9 @@ fn works_behind_a_tcp_balancer() {
         let balancer = NetworkBalancer::start(to, None);
         for protocol in [H1, H2] {
             edge.accepts(&Connector::tls(balancer.port, protocol).from(ALLOWED));
-            let stranger = Connector::tls(balancer.port, protocol).from(STRANGER);
-            edge.refuses(&stranger, &edge.forged(), "source-denied");
-            edge.refuses(&stranger, &claims(edge.forged()), "source-denied");
+            let unlisted = Connector::tls(balancer.port, protocol).from(UNLISTED);
+            edge.refuses(&unlisted, &edge.forged(), "source-denied");
+            edge.refuses(&unlisted, &claims(edge.forged()), "source-denied");
             let plain = Connector::plaintext(balancer.port, protocol).from(ALLOWED);
             edge.closes(&plain, &claims(edge.genuine()));
             edge.closes(&Connector::tls(to, protocol).from(PAST), &edge.genuine());
@@ -333,9 +333,9 @@ fn works_behind_a_tcp_balancer_that_ends_tls() {
         let balancer = NetworkBalancer::start(to, Some(&tls::FIRST));
         for protocol in [H1, H2] {
             edge.accepts(&Connector::tls(balancer.port, protocol).from(ALLOWED));
-            let stranger = Connector::tls(balancer.port, protocol).from(STRANGER);
-            edge.refuses(&stranger, &edge.forged(), "source-denied");
-            edge.refuses(&stranger, &claims(edge.forged()), "source-denied");
+            let unlisted = Connector::tls(balancer.port, protocol).from(UNLISTED);
+            edge.refuses(&unlisted, &edge.forged(), "source-denied");
+            edge.refuses(&unlisted, &claims(edge.forged()), "source-denied");
             edge.closes(&Connector::plaintext(to, protocol).from(PAST), &claims(edge.genuine()));
         }
         let listed = NetworkBalancer::seeing(LISTED_V6.parse().unwrap(), to, Some(&tls::FIRST));

@@ -12,6 +12,7 @@
 mod balancers;
 mod page_edge;
 mod page_file;
+mod shared;
 
 /// The tool under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_blobgate");

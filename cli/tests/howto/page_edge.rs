@@ -4,7 +4,7 @@ use crate::PROGRAM;
 use crate::page_file::PageFile;
 use blobgate::contract::{Verdict, header};
 use blobgate_testkit::envoy::TOKEN_KEY;
-use blobgate_testkit::{Connector, EnvoyProcess, Options, Reply, TestDelivery, Upstream, Version};
+use blobgate_testkit::{Bootstrap, Connector, EnvoyProcess, Options, Reply, TestDelivery, Upstream, Version};
 use std::process::Command;
 
 pub(crate) struct PageEdge {
@@ -22,6 +22,15 @@ pub(crate) struct PageEdge {
 impl PageEdge {
     #[track_caller]
     pub(crate) fn start(version: &Version, file: &PageFile) -> Self {
+        Self::with(version, file, |bootstrap| bootstrap)
+    }
+
+    #[track_caller]
+    pub(crate) fn with(
+        version: &Version,
+        file: &PageFile,
+        change: impl FnOnce(Bootstrap) -> Bootstrap,
+    ) -> Self {
         let service = Upstream::start();
         let bootstrap = file.bootstrap();
         let bootstrap = ["video_service", "failure_service", "quarantine_service"]
@@ -34,7 +43,7 @@ impl PageEdge {
                 .body(r#"{"detail":"TASK_NOT_FOUND"}"#),
         );
         let bootstrap = bootstrap.endpoint("runblob_api", provider.port);
-        let envoy = EnvoyProcess::start(version, &bootstrap, Options::default());
+        let envoy = EnvoyProcess::start(version, &change(bootstrap), Options::default());
         let gate = file.gate();
         let hook = &gate["hooks"][0];
         let text = |key: &str| hook[key].as_str().unwrap();
@@ -95,6 +104,16 @@ impl PageEdge {
     #[track_caller]
     pub(crate) fn refuses(&self, from: &Connector, delivery: &TestDelivery, reason: &str) {
         from.open().send(delivery).assert_refused(403, reason);
+    }
+
+    /// Asserts that nothing has reached the service since the last [`Self::accepts`]. Envoy counts a request before it sends it.
+    #[track_caller]
+    pub(crate) fn got_nothing(&self) {
+        assert_eq!(self.service.take().len(), 0);
+        let sent = |name: &str| self.envoy.stats(&format!(r"^cluster\.{name}\.upstream_rq_total$"));
+        let services = ["video_service", "failure_service", "quarantine_service"];
+        let sent: u64 = services.iter().flat_map(|name| sent(name).into_values()).sum();
+        assert_eq!(sent, u64::try_from(self.service.heads()).unwrap());
     }
 
     /// Asserts that Envoy closes the connection without a response.

@@ -4,7 +4,7 @@ use crate::PROGRAM;
 use blobgate_testkit::book::block;
 use blobgate_testkit::bootstrap::merge;
 use blobgate_testkit::envoy::{SIGNING_KEY, TOKEN_KEY};
-use blobgate_testkit::{Bootstrap, repository};
+use blobgate_testkit::{Bootstrap, module, repository};
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -30,11 +30,7 @@ pub(crate) struct PageFile {
 impl PageFile {
     /// The production file. For a test, `source` has [`LISTED`] and [`LISTED_V6`].
     pub(crate) fn production(addresses: Addresses) -> Self {
-        let file = Self { json: production(), addresses };
-        match addresses {
-            Addresses::OfPage => file,
-            Addresses::OfTest => file.hook(|hook| hook["source"] = json!([LISTED, LISTED_V6])),
-        }
+        Self { json: production(), addresses }.with_clients()
     }
 
     /// The YAML of a marked block.
@@ -54,10 +50,53 @@ impl PageFile {
     }
 
     /// Changes the listener `edge`.
-    pub(crate) fn listener(mut self, change: impl FnOnce(&mut Value)) -> Self {
+    #[track_caller]
+    pub(crate) fn listener(self, change: impl FnOnce(&mut Value)) -> Self {
+        self.changed("edge", change)
+    }
+
+    /// Changes a listener.
+    #[track_caller]
+    pub(crate) fn changed(mut self, name: &str, change: impl FnOnce(&mut Value)) -> Self {
         let listeners = self.json["static_resources"]["listeners"].as_array_mut().unwrap();
-        change(listeners.iter_mut().find(|listener| listener["name"] == "edge").expect("a listener edge"));
+        change(listeners.iter_mut().find(|listener| listener["name"] == name).expect("the listener"));
         self
+    }
+
+    /// Adds a cluster `app`.
+    pub(crate) fn with_app(mut self) -> Self {
+        let clusters = self.json["static_resources"]["clusters"].as_array_mut().unwrap();
+        let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": 3000}});
+        clusters.push(json!({"name": "app", "type": "STATIC", "load_assignment": {"cluster_name": "app",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}}));
+        self
+    }
+
+    /// Replaces the listener `edge` by the one of a block, which `join` completes from the rendered one.
+    #[track_caller]
+    pub(crate) fn public_block(mut self, name: &str, join: impl FnOnce(&mut Value, &mut Value)) -> Self {
+        let mut public = self.yaml(name)[0].take();
+        let listeners = self.json["static_resources"]["listeners"].as_array_mut().unwrap();
+        let edge = listeners.iter_mut().find(|listener| listener["name"] == "edge").expect("a listener edge");
+        join(&mut public, edge);
+        *edge = public;
+        self.with_clients()
+    }
+
+    /// For a test, sets `source`.
+    fn with_clients(mut self) -> Self {
+        if self.addresses == Addresses::OfTest {
+            self.configuration()["hooks"][0]["source"] = json!([LISTED, LISTED_V6]);
+        }
+        self
+    }
+
+    /// The gate's own configuration, in the listener that has it.
+    fn configuration(&mut self) -> &mut Value {
+        let listeners = self.json["static_resources"]["listeners"].as_array_mut().unwrap().iter_mut();
+        let chains = listeners.flat_map(|one| one["filter_chains"].as_array_mut().unwrap());
+        let managers = chains.map(|chain| &mut chain["filters"][0]["typed_config"]);
+        managers.filter_map(configuration).next().expect("a filter blobgate")
     }
 
     /// Changes its HttpConnectionManager.
@@ -66,8 +105,9 @@ impl PageFile {
     }
 
     /// Changes the hook.
-    pub(crate) fn hook(self, change: impl FnOnce(&mut Value)) -> Self {
-        self.manager(|manager| change(&mut configuration(manager)["hooks"][0]))
+    pub(crate) fn hook(mut self, change: impl FnOnce(&mut Value)) -> Self {
+        change(&mut self.configuration()["hooks"][0]);
+        self
     }
 
     /// Removes the listener's TLS.
@@ -121,9 +161,7 @@ impl PageFile {
 
     /// The gate's configuration.
     pub(crate) fn gate(&self) -> Value {
-        let mut found = Value::Null;
-        let _unchanged = self.clone().manager(|manager| found = configuration(manager).clone());
-        found
+        self.clone().configuration().clone()
     }
 
     pub(crate) fn bootstrap(&self) -> Bootstrap {
@@ -142,9 +180,11 @@ impl PageFile {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("envoy.json");
         std::fs::write(&file, self.json.to_string()).unwrap();
+        std::os::unix::fs::symlink(module(), folder.path().join("blobgate.wasm")).unwrap();
+        std::os::unix::fs::symlink(repository("target"), folder.path().join("target")).unwrap();
         let mut check = Command::new(PROGRAM);
         check.args(["check", "--json"]).arg(&file).envs([TOKEN_KEY, SIGNING_KEY]);
-        let output = check.current_dir(repository(".")).output().unwrap();
+        let output = check.current_dir(folder.path()).output().unwrap();
         let report: Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
         let findings = report["files"][0]["findings"].as_array().unwrap();
@@ -155,11 +195,11 @@ impl PageFile {
     }
 }
 
-/// The gate's own configuration, as a Struct.
-fn configuration(manager: &mut Value) -> &mut Value {
-    let filters = manager["http_filters"].as_array_mut().unwrap();
-    let gate = filters.iter_mut().find(|filter| filter["name"] == "blobgate").expect("a filter blobgate");
-    &mut gate["typed_config"]["config"]["configuration"]["value"]
+/// The gate's own configuration as a Struct, if the manager has the gate.
+fn configuration(manager: &mut Value) -> Option<&mut Value> {
+    let filters = manager["http_filters"].as_array_mut()?.iter_mut();
+    let gate = filters.into_iter().find(|filter| filter["name"] == "blobgate")?;
+    Some(&mut gate["typed_config"]["config"]["configuration"]["value"])
 }
 
 /// The file that `blobgate render` writes.
@@ -170,7 +210,7 @@ fn production() -> Value {
     let edge = &mut json["static_resources"]["listeners"][0];
     edge["address"]["socket_address"] = json!({"address": "0.0.0.0", "port_value": 8443});
     let manager = &mut edge["filter_chains"][0]["filters"][0]["typed_config"];
-    let gate = configuration(manager);
+    let gate = configuration(manager).unwrap();
     gate["hooks"].as_array_mut().unwrap().remove(0);
     gate["hooks"][0]["source"] = json!("any");
     let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_array_mut().unwrap();
