@@ -10,6 +10,7 @@
 )]
 
 mod balancers;
+mod own_envoy;
 mod page_edge;
 mod page_file;
 mod shared;

@@ -4,9 +4,10 @@ use crate::PROGRAM;
 use blobgate_testkit::book::block;
 use blobgate_testkit::bootstrap::merge;
 use blobgate_testkit::envoy::{SIGNING_KEY, TOKEN_KEY};
-use blobgate_testkit::{Bootstrap, module, repository};
+use blobgate_testkit::{Bootstrap, SetupFolder, module};
 use serde_json::{Value, json};
 use std::process::Command;
+use std::sync::LazyLock;
 
 /// What a test writes in place of the pages' examples, so that its own addresses fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub(crate) struct PageFile {
 impl PageFile {
     /// The production file. For a test, `source` has [`LISTED`] and [`LISTED_V6`].
     pub(crate) fn production(addresses: Addresses) -> Self {
-        Self { json: production(), addresses }.with_clients()
+        Self { json: RENDERED.clone(), addresses }.with_clients()
     }
 
     /// The YAML of a marked block.
@@ -51,15 +52,9 @@ impl PageFile {
 
     /// Changes the listener `edge`.
     #[track_caller]
-    pub(crate) fn listener(self, change: impl FnOnce(&mut Value)) -> Self {
-        self.changed("edge", change)
-    }
-
-    /// Changes a listener.
-    #[track_caller]
-    pub(crate) fn changed(mut self, name: &str, change: impl FnOnce(&mut Value)) -> Self {
+    pub(crate) fn listener(mut self, change: impl FnOnce(&mut Value)) -> Self {
         let listeners = self.json["static_resources"]["listeners"].as_array_mut().unwrap();
-        change(listeners.iter_mut().find(|listener| listener["name"] == name).expect("the listener"));
+        change(listeners.iter_mut().find(|listener| listener["name"] == "edge").expect("a listener edge"));
         self
     }
 
@@ -181,7 +176,6 @@ impl PageFile {
         let file = folder.path().join("envoy.json");
         std::fs::write(&file, self.json.to_string()).unwrap();
         std::os::unix::fs::symlink(module(), folder.path().join("blobgate.wasm")).unwrap();
-        std::os::unix::fs::symlink(repository("target"), folder.path().join("target")).unwrap();
         let mut check = Command::new(PROGRAM);
         check.args(["check", "--json"]).arg(&file).envs([TOKEN_KEY, SIGNING_KEY]);
         let output = check.current_dir(folder.path()).output().unwrap();
@@ -203,17 +197,7 @@ fn configuration(manager: &mut Value) -> Option<&mut Value> {
 }
 
 /// The file that `blobgate render` writes.
-fn production() -> Value {
-    let text = std::fs::read_to_string(repository("envoy.yaml")).unwrap();
-    let mut json: Value = serde_saphyr::from_str(&text).unwrap();
-    json["static_resources"]["listeners"].as_array_mut().unwrap().retain(|one| one["name"] != "plaintext");
-    let edge = &mut json["static_resources"]["listeners"][0];
-    edge["address"]["socket_address"] = json!({"address": "0.0.0.0", "port_value": 8443});
-    let manager = &mut edge["filter_chains"][0]["filters"][0]["typed_config"];
-    let gate = configuration(manager).unwrap();
-    gate["hooks"].as_array_mut().unwrap().remove(0);
-    gate["hooks"][0]["source"] = json!("any");
-    let routes = manager["route_config"]["virtual_hosts"][0]["routes"].as_array_mut().unwrap();
-    routes.retain(|route| route["name"] != "not-judged");
-    json
-}
+static RENDERED: LazyLock<Value> = LazyLock::new(|| {
+    let text = SetupFolder::new().render(PROGRAM);
+    serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("envoy.yaml: {error}"))
+});

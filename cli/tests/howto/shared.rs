@@ -99,7 +99,7 @@ fn the_manager_is_as_rendered() {
     let mut edge = Value::Null;
     let _unchanged = PageFile::production(Addresses::OfPage).listener(|listener| edge = listener.clone());
     let mut public = Value::Null;
-    let _unchanged = one_manager(Addresses::OfPage).changed("public", |listener| public = listener.clone());
+    let _unchanged = one_manager(Addresses::OfPage).listener(|listener| public = listener.clone());
     for key in ["per_connection_buffer_limit_bytes", "ignore_global_conn_limit"] {
         assert_eq!(public[key], edge[key], "{key}");
     }
@@ -146,7 +146,7 @@ const TRICKS: [&str; 17] = [
 fn one_manager_serves_the_app_and_the_hook() {
     on_every_envoy(|version| {
         let (edge, app) = start(version, &one_manager(Addresses::OfTest));
-        let port = edge.envoy.port("public");
+        let port = edge.envoy.port("edge");
         for protocol in [H1, H2] {
             let client = |from: Ipv4Addr| Connector::tls(port, protocol).from(from);
             edge.accepts(&client(ALLOWED));
@@ -172,12 +172,11 @@ fn one_manager_serves_the_app_and_the_hook() {
 #[test]
 fn one_manager_without_the_gate_is_closed() {
     on_every_envoy(|version| {
-        let file = one_manager(Addresses::OfTest).changed("public", |public| {
-            let filters = manager(public)["http_filters"].as_array_mut().unwrap();
-            filters.retain(|filter| filter["name"] != "blobgate");
-        });
-        let (edge, app) = start(version, &file);
-        let client = Connector::tls(edge.envoy.port("public"), H1).from(ALLOWED);
+        let app = Upstream::start();
+        let file = one_manager(Addresses::OfTest);
+        let edge =
+            PageEdge::with(version, &file, |bootstrap| bootstrap.endpoint("app", app.port).without_gate());
+        let client = Connector::tls(edge.envoy.port("edge"), H1).from(ALLOWED);
         for delivery in [edge.genuine(), edge.forged(), judged(edge.genuine()), judged(edge.forged())] {
             let answer = client.open().send(&delivery);
             assert_eq!((answer.status, answer.reason().as_deref()), (503, Some("not-judged")), "{answer:?}");
@@ -196,12 +195,12 @@ fn one_manager_without_the_gate_is_closed() {
 #[test]
 fn each_missing_part_ends_as_the_page_says() {
     let without = |key: &'static str| {
-        one_manager(Addresses::OfTest).changed("public", |public| {
+        one_manager(Addresses::OfTest).listener(|public| {
             manager(public).as_object_mut().unwrap().remove(key).expect("the key");
         })
     };
     let app_first = || {
-        one_manager(Addresses::OfTest).changed("public", |public| {
+        one_manager(Addresses::OfTest).listener(|public| {
             let hosts = &mut manager(public)["route_config"]["virtual_hosts"];
             let routes = hosts[0]["routes"].as_array_mut().unwrap();
             let app = routes.pop().unwrap();
@@ -218,7 +217,7 @@ fn each_missing_part_ends_as_the_page_says() {
             let findings = file.findings();
             assert!(findings.iter().any(|found| found.starts_with("\"error\"")), "{path}: {findings:?}");
             let (edge, app) = start(version, &file);
-            let client = Connector::tls(edge.envoy.port("public"), H1).from(UNLISTED);
+            let client = Connector::tls(edge.envoy.port("edge"), H1).from(UNLISTED);
             assert_eq!(client.open().send(&edge.forged().path(path)).status, 200, "{path}");
             app.take_one();
         }
@@ -229,7 +228,7 @@ fn each_missing_part_ends_as_the_page_says() {
 fn a_chain_of_its_own_leaves_the_app_alone() {
     on_every_envoy(|version| {
         let (edge, app) = start(version, &two_chains(Addresses::OfTest));
-        let port = edge.envoy.port("public");
+        let port = edge.envoy.port("edge");
         for protocol in [H1, H2] {
             let client =
                 |name: &'static str, from: Ipv4Addr| Connector::tls(port, protocol).named(name).from(from);
