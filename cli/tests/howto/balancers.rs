@@ -23,13 +23,13 @@ fn http(addresses: Addresses) -> PageFile {
 /// The same for a balancer that speaks HTTPS to Envoy.
 fn encrypted(addresses: Addresses) -> PageFile {
     PageFile::production(addresses)
-        .manager_block("balancer-manager")
-        .filters_block("peer-filter")
-        .hook_block("hook/behind-proxy")
+        .manager_block(&block("balancer-manager"))
+        .filters_block(&block("peer-filter"))
+        .hook_block(&block("hook/behind-proxy"))
 }
 
 fn azure(addresses: Addresses) -> PageFile {
-    http(addresses).early_block("balancer-ports")
+    http(addresses).early_block(&block("balancer-ports"))
 }
 
 fn google(addresses: Addresses) -> PageFile {
@@ -40,11 +40,13 @@ fn google(addresses: Addresses) -> PageFile {
 }
 
 fn tcp(addresses: Addresses) -> PageFile {
-    PageFile::production(addresses).listener_block("balancer-tcp")
+    PageFile::production(addresses).listener_block(&block("balancer-tcp"))
 }
 
 fn tcp_with_tls(addresses: Addresses) -> PageFile {
-    http(addresses).listener_block("balancer-tcp-listener").early_block("balancer-tcp-headers")
+    http(addresses)
+        .listener_block(&block("balancer-tcp-listener"))
+        .early_block(&block("balancer-tcp-headers"))
 }
 
 /// Every header by which a client may claim an allowed address and TLS.

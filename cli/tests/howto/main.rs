@@ -14,6 +14,7 @@ mod own_envoy;
 mod page_edge;
 mod page_file;
 mod shared;
+mod values;
 
 /// The tool under test.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_blobgate");

@@ -110,6 +110,13 @@ fn starts_and_answers_as_the_page_says() {
         let arrival = service.take_one();
         assert_eq!(arrival.path, "/webhook");
         assert!(arrival.header(header::WEBHOOK_SIGNATURE).is_some(), "{arrival:?}");
+        assert!(arrival.header(header::ATTEMPT).is_some(), "the inbox delivers: {arrival:?}");
+        let bypass = block("bypass-inbox");
+        let done = Command::new("sh").args(["-ec", &bypass]).current_dir(folder.path()).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&done.stdout), "OK\n");
+        assert_eq!(client(H2, ALLOWED).open().send(&TestDelivery::completed().path(&minted())).status, 200);
+        let arrival = service.take_one();
+        assert_eq!(arrival.header(header::ATTEMPT), None, "past the inbox: {arrival:?}");
         for (from, reason) in [("127.0.0.1", "403 source-denied"), (LISTED, "422 schema-invalid")] {
             assert_eq!(checked(&folder, port, from), reason);
         }
@@ -118,7 +125,9 @@ fn starts_and_answers_as_the_page_says() {
 
 /// The status and the reason that the page's `curl` prints.
 fn checked(folder: &SetupFolder, port: u16, from: &str) -> String {
-    let options = format!("curl -s --interface {from} --cacert certs/edge.pem --resolve hooks.example.com:{port}:127.0.0.1");
+    let options = format!(
+        "curl -s --interface {from} --cacert certs/edge.pem --resolve hooks.example.com:{port}:127.0.0.1"
+    );
     let line = block("own-envoy-check").replace("curl", &options);
     let line = line.replace("https://hooks.example.com/", &format!("https://hooks.example.com:{port}/"));
     let done = Command::new("sh").args(["-ec", &line]).current_dir(folder.path()).output().unwrap();

@@ -4,7 +4,9 @@ use crate::PROGRAM;
 use crate::page_file::PageFile;
 use blobgate::contract::{Verdict, header};
 use blobgate_testkit::envoy::TOKEN_KEY;
-use blobgate_testkit::{Bootstrap, Connector, EnvoyProcess, Options, Reply, TestDelivery, Upstream, Version};
+use blobgate_testkit::{
+    Bootstrap, Connector, EnvoyProcess, Options, Reply, ServiceRequest, TestDelivery, Upstream, Version,
+};
 use std::process::Command;
 
 pub(crate) struct PageEdge {
@@ -87,8 +89,14 @@ impl PageEdge {
         self.delivers(from, &self.genuine(), Verdict::Quarantined);
     }
 
+    /// Asserts that a delivery gets 200 and reaches the service with this verdict.
     #[track_caller]
-    fn delivers(&self, from: &Connector, delivery: &TestDelivery, verdict: Verdict) {
+    pub(crate) fn delivers(
+        &self,
+        from: &Connector,
+        delivery: &TestDelivery,
+        verdict: Verdict,
+    ) -> ServiceRequest {
         let answer = from.open().send(delivery);
         assert_eq!((answer.status, answer.reason()), (200, None), "{answer:?}\n{}", self.envoy.log());
         let arrival = self.service.take_one();
@@ -98,6 +106,7 @@ impl PageEdge {
         let leaks =
             arrival.headers.iter().filter(|(_, value)| String::from_utf8_lossy(value).contains(token));
         assert_eq!(leaks.collect::<Vec<_>>(), Vec::<&(String, Vec<u8>)>::new(), "a header has the token");
+        arrival
     }
 
     /// Asserts that this delivery is refused. The next [`Self::accepts`] shows that the service has not got it.

@@ -1,7 +1,6 @@
 //! A configuration of Envoy, edited as a page says.
 
 use crate::PROGRAM;
-use blobgate_testkit::book::block;
 use blobgate_testkit::bootstrap::merge;
 use blobgate_testkit::envoy::{SIGNING_KEY, TOKEN_KEY};
 use blobgate_testkit::{Bootstrap, SetupFolder, module};
@@ -36,18 +35,17 @@ impl PageFile {
 
     /// The YAML of a marked block.
     #[track_caller]
-    fn yaml(&self, name: &str) -> Value {
-        let text = block(name);
+    fn yaml(&self, block: &str) -> Value {
         let text = match self.addresses {
-            Addresses::OfPage => text,
-            Addresses::OfTest => text
+            Addresses::OfPage => block.to_owned(),
+            Addresses::OfTest => block
                 .replace(
                     "address_prefix: 10.0.0.0, prefix_len: 16",
                     "address_prefix: 127.0.0.1, prefix_len: 32",
                 )
                 .replace("10.0.0.0/16", "127.0.0.1"),
         };
-        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("the block {name}: {error}"))
+        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{error} in the block\n{block}"))
     }
 
     /// Changes the listener `edge`.
@@ -69,8 +67,8 @@ impl PageFile {
 
     /// Replaces the listener `edge` by the one of a block, which `join` completes from the rendered one.
     #[track_caller]
-    pub(crate) fn public_block(mut self, name: &str, join: impl FnOnce(&mut Value, &mut Value)) -> Self {
-        let mut public = self.yaml(name)[0].take();
+    pub(crate) fn public_block(mut self, block: &str, join: impl FnOnce(&mut Value, &mut Value)) -> Self {
+        let mut public = self.yaml(block)[0].take();
         let listeners = self.json["static_resources"]["listeners"].as_array_mut().unwrap();
         let edge = listeners.iter_mut().find(|listener| listener["name"] == "edge").expect("a listener edge");
         join(&mut public, edge);
@@ -115,8 +113,8 @@ impl PageFile {
 
     /// Sets the keys of a block in the listener, and those of its first filter chain in the listener's.
     #[track_caller]
-    pub(crate) fn listener_block(self, name: &str) -> Self {
-        let mut keys = self.yaml(name);
+    pub(crate) fn listener_block(self, block: &str) -> Self {
+        let mut keys = self.yaml(block);
         let chain = keys.as_object_mut().unwrap().remove("filter_chains").map(|chains| chains[0].clone());
         self.listener(|listener| {
             merge(listener, &keys);
@@ -126,31 +124,32 @@ impl PageFile {
 
     /// Sets the keys of a block in the manager.
     #[track_caller]
-    pub(crate) fn manager_block(self, name: &str) -> Self {
-        let keys = self.yaml(name);
+    pub(crate) fn manager_block(self, block: &str) -> Self {
+        let keys = self.yaml(block);
         self.manager(|manager| merge(manager, &keys))
     }
 
     /// Puts the filters of a block first.
     #[track_caller]
-    pub(crate) fn filters_block(self, name: &str) -> Self {
-        let filters = self.yaml(name).as_array().unwrap().clone();
+    pub(crate) fn filters_block(self, block: &str) -> Self {
+        let filters = self.yaml(block).as_array().unwrap().clone();
         self.manager(|manager| drop(manager["http_filters"].as_array_mut().unwrap().splice(0..0, filters)))
     }
 
     /// Adds the early extensions of a block.
     #[track_caller]
-    pub(crate) fn early_block(self, name: &str) -> Self {
-        let more = self.yaml(name).as_array().unwrap().clone();
+    pub(crate) fn early_block(self, block: &str) -> Self {
+        let more = self.yaml(block).as_array().unwrap().clone();
         self.manager(|manager| {
             manager["early_header_mutation_extensions"].as_array_mut().unwrap().extend(more);
         })
     }
 
-    /// Sets the keys of a block in the hook.
+    /// Sets the keys of a block in the hook, which keeps its name and path.
     #[track_caller]
-    pub(crate) fn hook_block(self, name: &str) -> Self {
-        let keys = self.yaml(name);
+    pub(crate) fn hook_block(self, block: &str) -> Self {
+        let mut keys = self.yaml(block);
+        let _examples = ["name", "path"].map(|key| keys.as_object_mut().unwrap().remove(key));
         self.hook(|hook| keys.as_object().unwrap().iter().for_each(|(key, value)| hook[key] = value.clone()))
     }
 

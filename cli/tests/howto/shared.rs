@@ -3,6 +3,7 @@
 use crate::page_edge::PageEdge;
 use crate::page_file::{Addresses, LISTED, PageFile};
 use blobgate::contract::{Kind, Verdict, header};
+use blobgate_testkit::book::block;
 use blobgate_testkit::{Connector, H1, H2, ServiceRequest, TestDelivery, Upstream, Version, on_every_envoy};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
@@ -15,7 +16,7 @@ const APP_NAME: &str = "app.example.com";
 
 /// A listener of one manager for the hook and the app.
 fn one_manager(addresses: Addresses) -> PageFile {
-    PageFile::production(addresses).with_app().public_block("shared-manager", |public, edge| {
+    PageFile::production(addresses).with_app().public_block(&block("shared-manager"), |public, edge| {
         let own = &mut manager(public)["route_config"]["virtual_hosts"][0]["routes"];
         let after = own.as_array().unwrap().clone();
         let rendered =
@@ -29,7 +30,7 @@ fn one_manager(addresses: Addresses) -> PageFile {
 
 /// A listener with a chain for each name.
 fn two_chains(addresses: Addresses) -> PageFile {
-    PageFile::production(addresses).with_app().public_block("shared-chains", |public, edge| {
+    PageFile::production(addresses).with_app().public_block(&block("shared-chains"), |public, edge| {
         let rendered = edge["filter_chains"][0].clone();
         for key in ["transport_socket_connect_timeout", "transport_socket", "filters"] {
             public["filter_chains"][0][key] = rendered[key].clone();
