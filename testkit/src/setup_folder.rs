@@ -13,13 +13,14 @@ pub struct SetupFolder {
 }
 
 impl SetupFolder {
-    /// A production setup: the hook `veo3` at `/webhook/{token}`, for services on port 5000 of this machine.
+    /// A production setup: the hook `veo3` at `/webhook/{token}`, for services on the ports 5000 to 5002 of this machine.
     pub fn new() -> Self {
-        Self::of("any", 5000, "")
+        Self::edited(&[])
     }
 
-    /// With this `source`, this port of the service, and these lines more.
-    pub fn of(source: &str, service: u16, more: &str) -> Self {
+    /// The same with other texts in `blobgate.yaml`, of which each stands there once.
+    #[track_caller]
+    pub fn edited(edits: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new().prefix("blobgate-setup-").tempdir().unwrap();
         let path = folder.path();
         for name in ["certs", "secrets", "run"] {
@@ -30,23 +31,28 @@ impl SetupFolder {
             "host: hooks.example.com\n\
              tls: {{certificate: certs/edge.pem, key: certs/edge-key.pem}}\n\
              environment: production\n\
-             hook:\n  path: /webhook/{{token}}\n  trust: {{any_of: [token, confirmed]}}\n  source: {source}\n  \
+             hook:\n  path: /webhook/{{token}}\n  trust: {{any_of: [token, confirmed]}}\n  source: any\n  \
              result_url: [runblob.io, \"*.runblob.io\"]\n\
              api_key_file: secrets/runblob-key\n\
              token_keys: {{\"2026-11\": {{alg: HS256, env: BLOBGATE_TOKEN_KEY}}}}\n\
-             services: {{completed: \"http://127.0.0.1:{service}\", failed: \"http://127.0.0.1:{service}\", \
-             quarantined: \"http://127.0.0.1:5001\"}}\n\
-             inbox: {{store: \"sqlite:inbox.db\"}}\nmodule: {}\n{more}",
+             services: {{completed: \"http://127.0.0.1:5000\", failed: \"http://127.0.0.1:5001\", \
+             quarantined: \"http://127.0.0.1:5002\"}}\n\
+             inbox: {{store: \"sqlite:inbox.db\"}}\nmodule: {}\n",
             module().canonicalize().unwrap().display()
         );
-        fs::write(path.join("blobgate.yaml"), text).unwrap();
+        let edit = |text: String, (there, here): &(&str, &str)| {
+            assert_eq!(text.matches(there).count(), 1, "blobgate.yaml has {there:?} once");
+            text.replace(there, here)
+        };
+        fs::write(path.join("blobgate.yaml"), edits.iter().fold(text, edit)).unwrap();
         let secret = |name: &str, text: &str| {
             let file = path.join("secrets").join(name);
             fs::write(&file, text).unwrap();
             fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
         };
         secret("runblob-key", "rb-4f1c7c0e9d5a4b0b9a5e\n");
-        let token_key = "BLOBGATE_TOKEN_KEY=base64:VGhlIGtleSBvZiB0aGUgdGVzdHMsIG9mIDMyIGJ5dGVzLg==";
+        // The key of `TOKEN_KEY`.
+        let token_key = "BLOBGATE_TOKEN_KEY=base64:dGhlIGtleSBvZiB0aGUgdGVzdHMsIG9mIDMyIGJ5dGVzLg==";
         let signing_key = "BLOBGATE_SIGNING_KEY=whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         secret("env", &format!("{token_key}\n{signing_key}\n"));
         Self { folder }

@@ -59,9 +59,15 @@ fn rendered(version: &Version, service: u16) -> (SetupFolder, u16) {
     let [edge, services, metrics, inbox, admin] = std::array::from_fn(|_| free_port());
     let ports = format!(
         "listen: 127.0.0.1:{edge}\n\
-         ports: {{services: {services}, metrics: {metrics}, inbox: {inbox}, admin: {admin}}}\n"
+         ports: {{services: {services}, metrics: {metrics}, inbox: {inbox}, admin: {admin}}}\ninbox:"
     );
-    let folder = SetupFolder::of(&format!("[{LISTED}]"), service, &ports);
+    let folder = SetupFolder::edited(&[
+        ("inbox:", &ports),
+        ("source: any", &format!("source: [{LISTED}]")),
+        // No test calls RunBlob.
+        ("[token, confirmed]", "[token]"),
+        ("127.0.0.1:5000", &format!("127.0.0.1:{service}")),
+    ]);
     folder.render(PROGRAM);
     let bin = folder.path().join("bin");
     fs::create_dir(&bin).unwrap();
@@ -117,7 +123,7 @@ fn starts_and_answers_as_the_page_says() {
         assert_eq!(client(H2, ALLOWED).open().send(&TestDelivery::completed().path(&minted())).status, 200);
         let arrival = service.take_one();
         assert_eq!(arrival.header(header::ATTEMPT), None, "past the inbox: {arrival:?}");
-        for (from, reason) in [("127.0.0.1", "403 source-denied"), (LISTED, "422 schema-invalid")] {
+        for (from, reason) in [("127.0.0.1", "403 source-denied"), (LISTED, "401 token-missing")] {
             assert_eq!(checked(&folder, port, from), reason);
         }
     });
