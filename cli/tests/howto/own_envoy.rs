@@ -132,13 +132,14 @@ fn starts_and_answers_as_the_page_says() {
 /// The status and the reason that the page's `curl` prints.
 fn checked(folder: &SetupFolder, port: u16, from: &str) -> String {
     let options = format!(
-        "curl -s --interface {from} --cacert certs/edge.pem --resolve hooks.example.com:{port}:127.0.0.1"
+        "curl -sS --interface {from} --cacert certs/edge.pem --resolve hooks.example.com:{port}:127.0.0.1"
     );
     let line = block("own-envoy-check").replace("curl", &options);
     let line = line.replace("https://hooks.example.com/", &format!("https://hooks.example.com:{port}/"));
     let done = Command::new("sh").args(["-ec", &line]).current_dir(folder.path()).output().unwrap();
     let text = String::from_utf8_lossy(&done.stdout).into_owned();
     let status = text.split(' ').nth(1).unwrap_or("no status");
+    assert!(done.status.success(), "{}: {text}{}", done.status, String::from_utf8_lossy(&done.stderr));
     let reason = text.lines().find_map(|line| line.strip_prefix("blobgate-reason: "));
     format!("{status} {}", reason.unwrap_or("-").trim())
 }
