@@ -1,7 +1,7 @@
 //! docs/howto/load-balancers.md.
 
 use crate::page_edge::PageEdge;
-use crate::page_file::{Addresses, LISTED, LISTED_V6, PageFile};
+use crate::page_file::{LISTED, LISTED_V6, PageAddresses, PageFile};
 use blobgate_testkit::book::block;
 use blobgate_testkit::{
     Connector, ForwardedHeaders, H1, H2, HttpBalancer, NetworkBalancer, NginxProcess, TestDelivery, Version,
@@ -16,34 +16,34 @@ const UNLISTED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 8);
 const PAST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 7);
 
 /// The changes for an HTTP balancer.
-fn http(addresses: Addresses) -> PageFile {
+fn http(addresses: PageAddresses) -> PageFile {
     encrypted(addresses).without_tls()
 }
 
 /// The same for a balancer that speaks HTTPS to Envoy.
-fn encrypted(addresses: Addresses) -> PageFile {
+fn encrypted(addresses: PageAddresses) -> PageFile {
     PageFile::production(addresses)
         .manager_block(&block("balancer-manager"))
         .filters_block(&block("peer-filter"))
         .hook_block(&block("hook/behind-proxy"))
 }
 
-fn azure(addresses: Addresses) -> PageFile {
+fn azure(addresses: PageAddresses) -> PageFile {
     http(addresses).early_block(&block("balancer-ports"))
 }
 
-fn google(addresses: Addresses) -> PageFile {
+fn google(addresses: PageAddresses) -> PageFile {
     http(addresses).manager(|manager| {
         manager["xff_num_trusted_hops"] = json!(2);
         manager["common_http_protocol_options"]["idle_timeout"] = json!("620s");
     })
 }
 
-fn tcp(addresses: Addresses) -> PageFile {
+fn tcp(addresses: PageAddresses) -> PageFile {
     PageFile::production(addresses).listener_block(&block("balancer-tcp"))
 }
 
-fn tcp_with_tls(addresses: Addresses) -> PageFile {
+fn tcp_with_tls(addresses: PageAddresses) -> PageFile {
     http(addresses)
         .listener_block(&block("balancer-tcp-listener"))
         .early_block(&block("balancer-tcp-headers"))
@@ -85,9 +85,9 @@ impl PageEdge {
 
 #[test]
 fn edited_files_pass_the_check() {
-    PageFile::production(Addresses::OfPage).passes_check();
+    PageFile::production(PageAddresses::OfPage).passes_check();
     for edited in [http, encrypted, azure, google, tcp, tcp_with_tls] {
-        edited(Addresses::OfPage).passes_check();
+        edited(PageAddresses::OfPage).passes_check();
     }
 }
 
@@ -95,10 +95,10 @@ fn edited_files_pass_the_check() {
 fn works_behind_each_http_balancer() {
     on_every_envoy(|version| {
         for (file, headers) in [
-            (http(Addresses::OfTest), ForwardedHeaders::Alb),
-            (azure(Addresses::OfTest), ForwardedHeaders::AlbWithPort),
-            (azure(Addresses::OfTest), ForwardedHeaders::ApplicationGateway),
-            (google(Addresses::OfTest), ForwardedHeaders::Google),
+            (http(PageAddresses::OfTest), ForwardedHeaders::Alb),
+            (azure(PageAddresses::OfTest), ForwardedHeaders::AlbWithPort),
+            (azure(PageAddresses::OfTest), ForwardedHeaders::ApplicationGateway),
+            (google(PageAddresses::OfTest), ForwardedHeaders::Google),
         ] {
             let edge = PageEdge::start(version, &file);
             let to = edge.envoy.port("edge");
@@ -138,7 +138,7 @@ fn reads_the_last_address_with_and_without_a_port() {
         "for=127.0.0.9",
     ];
     on_every_envoy(|version| {
-        let edge = PageEdge::start(version, &azure(Addresses::OfTest));
+        let edge = PageEdge::start(version, &azure(PageAddresses::OfTest));
         let peer = Connector::plaintext(edge.envoy.port("edge"), H1);
         let with = |delivery: TestDelivery, addresses: &str| {
             delivery.header("x-forwarded-proto", "https").header("x-forwarded-for", addresses)
@@ -161,7 +161,7 @@ fn each_mistake_behind_an_http_balancer_ends_as_the_page_says() {
         let balancer = HttpBalancer::start(headers, edge.envoy.port("edge"));
         edge.refuses(&Connector::tls(balancer.https, H1).from(ALLOWED), &edge.forged(), reason);
     };
-    let test = Addresses::OfTest;
+    let test = PageAddresses::OfTest;
     let unset_peer =
         || http(test).manager(|manager| drop(manager["http_filters"].as_array_mut().unwrap().remove(0)));
     let late_peer =
@@ -217,7 +217,7 @@ fn works_behind_nginx() {
         lines.lines().filter(|line| !line.contains(cut)).map(|line| format!("{line}\n")).collect::<String>()
     };
     on_every_envoy(|version| {
-        let edge = PageEdge::start(version, &http(Addresses::OfTest));
+        let edge = PageEdge::start(version, &http(PageAddresses::OfTest));
         let (https, http) = (free_port(), free_port());
         let lines = nginx_lines(https, http, edge.envoy.port("edge"), "http");
         let allowed = Connector::tls(https, H1).from(ALLOWED);
@@ -243,7 +243,7 @@ fn works_behind_nginx() {
 #[test]
 fn nginx_may_speak_https_to_envoy() {
     on_every_envoy(|version| {
-        let edge = PageEdge::start(version, &encrypted(Addresses::OfTest));
+        let edge = PageEdge::start(version, &encrypted(PageAddresses::OfTest));
         let (https, http) = (free_port(), free_port());
         let _nginx = NginxProcess::start(&nginx_lines(https, http, edge.envoy.port("edge"), "https"), https);
         edge.accepts(&Connector::tls(https, H1).from(ALLOWED));
@@ -283,7 +283,7 @@ fn logs_of_nginx_have_no_token() {
 #[test]
 fn works_behind_a_tcp_balancer() {
     on_every_envoy(|version| {
-        let edge = PageEdge::start(version, &tcp(Addresses::OfTest));
+        let edge = PageEdge::start(version, &tcp(PageAddresses::OfTest));
         let to = edge.envoy.port("edge");
         let balancer = NetworkBalancer::start(to, None);
         for protocol in [H1, H2] {
@@ -303,7 +303,7 @@ fn works_behind_a_tcp_balancer() {
         edge.closes(&forging(to, PAST), &edge.genuine());
         assert!(edge.unmatched() > before, "no_filter_chain_match counts it");
         edge.accepts(&forging(to, Ipv4Addr::LOCALHOST));
-        let open = tcp(Addresses::OfTest).listener(|listener| {
+        let open = tcp(PageAddresses::OfTest).listener(|listener| {
             let chain = listener["filter_chains"][0].as_object_mut().unwrap();
             chain.remove("filter_chain_match").expect("the match");
         });
@@ -330,7 +330,7 @@ impl PageEdge {
 #[test]
 fn works_behind_a_tcp_balancer_that_ends_tls() {
     on_every_envoy(|version| {
-        let edge = PageEdge::start(version, &tcp_with_tls(Addresses::OfTest));
+        let edge = PageEdge::start(version, &tcp_with_tls(PageAddresses::OfTest));
         let to = edge.envoy.port("edge");
         let balancer = NetworkBalancer::start(to, Some(&tls::FIRST));
         for protocol in [H1, H2] {

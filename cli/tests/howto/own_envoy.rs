@@ -6,7 +6,8 @@ use blobgate::contract::header;
 use blobgate_testkit::book::block;
 use blobgate_testkit::envoy::TOKEN_KEY;
 use blobgate_testkit::{
-    Connector, H1, H2, SetupFolder, TestDelivery, Upstream, Version, eventually, free_port, on_every_envoy,
+    Connector, H1, H2, ProductionFolder, TestDelivery, Upstream, Version, eventually, free_port,
+    on_every_envoy,
 };
 use serde_json::Value;
 use std::fs::{self, File};
@@ -25,7 +26,7 @@ struct PageShell {
 }
 
 impl PageShell {
-    fn start(folder: &SetupFolder, name: &str, commands: &str) -> Self {
+    fn start(folder: &ProductionFolder, name: &str, commands: &str) -> Self {
         let log = folder.path().join(format!("{name}.log"));
         let path = format!("{}/bin:{}", folder.path().display(), std::env::var("PATH").unwrap());
         let output = File::create(&log).unwrap();
@@ -55,13 +56,13 @@ impl Drop for PageShell {
 }
 
 /// A rendered folder on free ports, whose `bin/` has the programs. Returns the edge's port.
-fn rendered(version: &Version, service: u16) -> (SetupFolder, u16) {
+fn rendered(version: &Version, service: u16) -> (ProductionFolder, u16) {
     let [edge, services, metrics, inbox, admin] = std::array::from_fn(|_| free_port());
     let ports = format!(
         "listen: 127.0.0.1:{edge}\n\
          ports: {{services: {services}, metrics: {metrics}, inbox: {inbox}, admin: {admin}}}\ninbox:"
     );
-    let folder = SetupFolder::edited(&[
+    let folder = ProductionFolder::edited(&[
         ("inbox:", &ports),
         ("source: any", &format!("source: [{LISTED}]")),
         // No test calls RunBlob.
@@ -130,7 +131,7 @@ fn starts_and_answers_as_the_page_says() {
 }
 
 /// The status and the reason that the page's `curl` prints.
-fn checked(folder: &SetupFolder, port: u16, from: &str) -> String {
+fn checked(folder: &ProductionFolder, port: u16, from: &str) -> String {
     let options = format!(
         "curl -sS --interface {from} --cacert certs/edge.pem --resolve hooks.example.com:{port}:127.0.0.1"
     );
@@ -146,7 +147,7 @@ fn checked(folder: &SetupFolder, port: u16, from: &str) -> String {
 
 #[test]
 fn the_key_file_is_as_rendered() {
-    let folder = SetupFolder::new();
+    let folder = ProductionFolder::new();
     folder.render(PROGRAM);
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
     let parsed = |text: &str| serde_saphyr::from_str::<Value>(text).unwrap();

@@ -3,14 +3,14 @@
 use crate::PROGRAM;
 use blobgate_testkit::bootstrap::merge;
 use blobgate_testkit::envoy::{SIGNING_KEY, TOKEN_KEY};
-use blobgate_testkit::{Bootstrap, SetupFolder, module};
+use blobgate_testkit::{Bootstrap, ProductionFolder, module};
 use serde_json::{Value, json};
 use std::process::Command;
 use std::sync::LazyLock;
 
 /// What a test writes in place of the pages' examples, so that its own addresses fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Addresses {
+pub(crate) enum PageAddresses {
     /// As the pages have them.
     OfPage,
     /// The balancer is 127.0.0.1.
@@ -24,12 +24,12 @@ pub(crate) const LISTED_V6: &str = "2001:db8:17::9";
 #[derive(Clone, Debug)]
 pub(crate) struct PageFile {
     json: Value,
-    addresses: Addresses,
+    addresses: PageAddresses,
 }
 
 impl PageFile {
     /// The production file. For a test, `source` has [`LISTED`] and [`LISTED_V6`].
-    pub(crate) fn production(addresses: Addresses) -> Self {
+    pub(crate) fn production(addresses: PageAddresses) -> Self {
         Self { json: RENDERED.clone(), addresses }.with_clients()
     }
 
@@ -37,8 +37,8 @@ impl PageFile {
     #[track_caller]
     fn yaml(&self, block: &str) -> Value {
         let text = match self.addresses {
-            Addresses::OfPage => block.to_owned(),
-            Addresses::OfTest => block
+            PageAddresses::OfPage => block.to_owned(),
+            PageAddresses::OfTest => block
                 .replace(
                     "address_prefix: 10.0.0.0, prefix_len: 16",
                     "address_prefix: 127.0.0.1, prefix_len: 32",
@@ -78,7 +78,7 @@ impl PageFile {
 
     /// For a test, sets `source`.
     fn with_clients(mut self) -> Self {
-        if self.addresses == Addresses::OfTest {
+        if self.addresses == PageAddresses::OfTest {
             self.configuration()["hooks"][0]["source"] = json!([LISTED, LISTED_V6]);
         }
         self
@@ -197,6 +197,6 @@ fn configuration(manager: &mut Value) -> Option<&mut Value> {
 
 /// The file that `blobgate render` writes.
 static RENDERED: LazyLock<Value> = LazyLock::new(|| {
-    let text = SetupFolder::new().render(PROGRAM);
+    let text = ProductionFolder::new().render(PROGRAM);
     serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("envoy.yaml: {error}"))
 });

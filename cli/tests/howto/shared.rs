@@ -1,7 +1,7 @@
 //! docs/howto/shared-listener.md.
 
 use crate::page_edge::PageEdge;
-use crate::page_file::{Addresses, LISTED, PageFile};
+use crate::page_file::{LISTED, PageAddresses, PageFile};
 use blobgate::contract::{Kind, Verdict, header};
 use blobgate_testkit::book::block;
 use blobgate_testkit::{Connector, H1, H2, ServiceRequest, TestDelivery, Upstream, Version, on_every_envoy};
@@ -15,7 +15,7 @@ const HOOK_NAME: &str = "hooks.example.com";
 const APP_NAME: &str = "app.example.com";
 
 /// A listener of one manager for the hook and the app.
-fn one_manager(addresses: Addresses) -> PageFile {
+fn one_manager(addresses: PageAddresses) -> PageFile {
     PageFile::production(addresses).with_app().public_block(&block("shared-manager"), |public, edge| {
         let own = &mut manager(public)["route_config"]["virtual_hosts"][0]["routes"];
         let after = own.as_array().unwrap().clone();
@@ -29,7 +29,7 @@ fn one_manager(addresses: Addresses) -> PageFile {
 }
 
 /// A listener with a chain for each name.
-fn two_chains(addresses: Addresses) -> PageFile {
+fn two_chains(addresses: PageAddresses) -> PageFile {
     PageFile::production(addresses).with_app().public_block(&block("shared-chains"), |public, edge| {
         let rendered = edge["filter_chains"][0].clone();
         for key in ["transport_socket_connect_timeout", "transport_socket", "filters"] {
@@ -88,7 +88,7 @@ fn has_passed(arrival: &ServiceRequest, path: &str) {
 #[test]
 fn edited_files_pass_the_check() {
     for edited in [one_manager, two_chains] {
-        edited(Addresses::OfPage).passes_check();
+        edited(PageAddresses::OfPage).passes_check();
     }
 }
 
@@ -98,9 +98,9 @@ fn the_manager_is_as_rendered() {
     const OF_THE_PAGE: [&str; 5] =
         ["stat_prefix", "early_header_mutation_extensions", "access_log", "route_config", "http_filters"];
     let mut edge = Value::Null;
-    let _unchanged = PageFile::production(Addresses::OfPage).listener(|listener| edge = listener.clone());
+    let _unchanged = PageFile::production(PageAddresses::OfPage).listener(|listener| edge = listener.clone());
     let mut public = Value::Null;
-    let _unchanged = one_manager(Addresses::OfPage).listener(|listener| public = listener.clone());
+    let _unchanged = one_manager(PageAddresses::OfPage).listener(|listener| public = listener.clone());
     for key in ["per_connection_buffer_limit_bytes", "ignore_global_conn_limit"] {
         assert_eq!(public[key], edge[key], "{key}");
     }
@@ -146,7 +146,7 @@ const TRICKS: [&str; 17] = [
 #[test]
 fn one_manager_serves_the_app_and_the_hook() {
     on_every_envoy(|version| {
-        let (edge, app) = start(version, &one_manager(Addresses::OfTest));
+        let (edge, app) = start(version, &one_manager(PageAddresses::OfTest));
         let port = edge.envoy.port("edge");
         for protocol in [H1, H2] {
             let client = |from: Ipv4Addr| Connector::tls(port, protocol).from(from);
@@ -174,7 +174,7 @@ fn one_manager_serves_the_app_and_the_hook() {
 fn one_manager_without_the_gate_is_closed() {
     on_every_envoy(|version| {
         let app = Upstream::start();
-        let file = one_manager(Addresses::OfTest);
+        let file = one_manager(PageAddresses::OfTest);
         let edge =
             PageEdge::with(version, &file, |bootstrap| bootstrap.endpoint("app", app.port).without_gate());
         let client = Connector::tls(edge.envoy.port("edge"), H1).from(ALLOWED);
@@ -196,12 +196,12 @@ fn one_manager_without_the_gate_is_closed() {
 #[test]
 fn each_missing_part_ends_as_the_page_says() {
     let without = |key: &'static str| {
-        one_manager(Addresses::OfTest).listener(|public| {
+        one_manager(PageAddresses::OfTest).listener(|public| {
             manager(public).as_object_mut().unwrap().remove(key).expect("the key");
         })
     };
     let app_first = || {
-        one_manager(Addresses::OfTest).listener(|public| {
+        one_manager(PageAddresses::OfTest).listener(|public| {
             let hosts = &mut manager(public)["route_config"]["virtual_hosts"];
             let routes = hosts[0]["routes"].as_array_mut().unwrap();
             let app = routes.pop().unwrap();
@@ -228,7 +228,7 @@ fn each_missing_part_ends_as_the_page_says() {
 #[test]
 fn a_chain_of_its_own_leaves_the_app_alone() {
     on_every_envoy(|version| {
-        let (edge, app) = start(version, &two_chains(Addresses::OfTest));
+        let (edge, app) = start(version, &two_chains(PageAddresses::OfTest));
         let port = edge.envoy.port("edge");
         for protocol in [H1, H2] {
             let client =

@@ -1,14 +1,14 @@
 //! Values of a hook: docs/howto/allowlist.md and docs/howto/observe-then-enforce.md.
 
 use crate::page_edge::PageEdge;
-use crate::page_file::{Addresses, PageFile};
+use crate::page_file::{PageAddresses, PageFile};
 use blobgate::contract::{Verdict, header};
 use blobgate_testkit::book::block;
 use blobgate_testkit::{Connector, H1, H2, on_every_envoy};
 
 #[test]
 fn an_observed_allowlist_accepts_and_reports() {
-    let file = PageFile::production(Addresses::OfTest).hook_block(&block("hook/allowlist-observed"));
+    let file = PageFile::production(PageAddresses::OfTest).hook_block(&block("hook/allowlist-observed"));
     file.passes_check();
     on_every_envoy(|version| {
         let edge = PageEdge::start(version, &file);
@@ -32,7 +32,7 @@ fn an_observed_allowlist_accepts_and_reports() {
 
 #[test]
 fn an_observing_hook_forwards_everything_with_its_reason() {
-    let file = PageFile::production(Addresses::OfTest).hook_block(&block("hook/observed"));
+    let file = PageFile::production(PageAddresses::OfTest).hook_block(&block("hook/observed"));
     file.passes_check();
     on_every_envoy(|version| {
         let edge = PageEdge::start(version, &file);

@@ -2,7 +2,7 @@
 
 use crate::running::{blobgate, text};
 use blobgate_testkit::envoy::{SIGNING_KEY, TOKEN_KEY};
-use blobgate_testkit::{Bootstrap, SetupFolder, module, repository, versions};
+use blobgate_testkit::{Bootstrap, ProductionFolder, module, repository, versions};
 use blobgate_testkit_book::block;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -80,7 +80,7 @@ impl ShippedFile {
         match self {
             ShippedFile::Shipped => shipped,
             ShippedFile::Istio => read("deploy/istio/envoyfilter.yaml"),
-            ShippedFile::Runblob => SetupFolder::new().render(env!("CARGO_BIN_EXE_blobgate")),
+            ShippedFile::Runblob => ProductionFolder::new().render(env!("CARGO_BIN_EXE_blobgate")),
             ShippedFile::BehindProxy => {
                 let filter = block("peer-filter");
                 let filter: String = filter.lines().map(|line| format!("          {line}\n")).collect();

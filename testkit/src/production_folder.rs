@@ -8,11 +8,11 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// A folder with `blobgate.yaml`, certificate and keys.
-pub struct SetupFolder {
+pub struct ProductionFolder {
     folder: TempDir,
 }
 
-impl SetupFolder {
+impl ProductionFolder {
     /// A production setup: the hook `veo3` at `/webhook/{token}`, for services on the ports 5000 to 5002 of this machine.
     pub fn new() -> Self {
         Self::edited(&[])
@@ -72,7 +72,7 @@ impl SetupFolder {
     }
 }
 
-impl Default for SetupFolder {
+impl Default for ProductionFolder {
     fn default() -> Self {
         Self::new()
     }
