@@ -22,12 +22,10 @@ mod progress;
 mod receiver;
 #[cfg(test)]
 mod reference;
-#[expect(dead_code, reason = "the commands that use it follow")]
 mod render;
 mod rfc3339;
 mod sandbox;
 mod schema;
-#[expect(dead_code, reason = "the commands that use it follow")]
 mod setup;
 mod table;
 mod up;
@@ -59,6 +57,7 @@ enum Command {
     Inbox(inbox::Args),
     Mint(mint::Args),
     Receiver(receiver::Args),
+    Render(render::Args),
     Sandbox(sandbox::Args),
     Schema(schema::Args),
     Up(up::Args),
@@ -105,6 +104,7 @@ async fn main() -> ExitCode {
         Command::Inbox(args) => inbox::run(args).await,
         Command::Mint(args) => mint::run(args),
         Command::Receiver(args) => receiver::run(args).await,
+        Command::Render(args) => render::run(&args),
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Schema(args) => schema::run(&args),
         Command::Up(args) => up::run(args).await,
