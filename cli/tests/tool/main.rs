@@ -17,6 +17,7 @@ mod mint;
 mod mistakes;
 mod output;
 mod receiver;
+mod render;
 mod running;
 mod sandbox;
 mod schema;
