@@ -1,7 +1,7 @@
 //! Writes rendered files, and leaves those that a person has edited.
 
 use super::digests::{self, Digests, digest};
-use crate::setup::SetupError;
+use crate::setup::{Setup, SetupError};
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
@@ -156,6 +156,13 @@ fn replace(folder: &Path, path: &Path, text: &str, mode: u32) -> Result<(), Setu
     write().map_err(failed)?;
     part.persist(&whole).map_err(|persist| failed(persist.error))?;
     File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+/// Makes the folder of Envoy's admin socket.
+pub(crate) fn make_run_folder(setup: &Setup) -> Result<(), SetupError> {
+    let run = setup.resolve(&setup.run);
+    create_folder(&setup.folder, &run)
+        .map_err(|why| unwritable(&run, &why, "Make the folder, or name another in `run`"))
 }
 
 /// Makes the folder of a file. That of secrets is for its owner alone.

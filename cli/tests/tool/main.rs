@@ -18,6 +18,7 @@ mod mint;
 mod mistakes;
 mod output;
 mod receiver;
+mod render;
 mod running;
 mod sandbox;
 mod schema;
