@@ -146,8 +146,16 @@ fn explains_wrong_answers_and_asks_again() {
     fs::write(folder.join("path-in-a-file"), "/run/secrets/runblob\n").unwrap();
     let mut terminal = Dialogue::start(folder, "init gate");
     let rows = [
-        ("Public host name", ["https://hooks.example.com", "two words", "a/b"].as_slice(), "hooks.example.com"),
-        ("Address of your app", &["127.0.0.1:5000", "http://app/path", "ftp://app", "http://a'b"], "http://127.0.0.1:5001"),
+        (
+            "Public host name",
+            ["https://hooks.example.com", "two words", "a/b"].as_slice(),
+            "hooks.example.com",
+        ),
+        (
+            "Address of your app",
+            &["127.0.0.1:5000", "http://app/path", "ftp://app", "http://a'b"],
+            "http://127.0.0.1:5001",
+        ),
         ("Path of your app", &["webhook", "/a b", "/a/", "/ä"], "/hooks/video"),
         ("Certificate of this host", &["/nowhere.pem", "."], "given.pem"),
     ];
@@ -262,7 +270,13 @@ fn takes_the_api_key_from_standard_input() {
     for (typed, outcome) in [(format!("{API_KEY}\n"), Some(0)), (String::new(), Some(1))] {
         let work = tempfile::tempdir().unwrap();
         let mut command = blobgate(&["init", "gate", "--host", "localhost", "--api-key-file", "-"]);
-        let mut child = command.current_dir(work.path()).stdin(Stdio::piped()).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = command
+            .current_dir(work.path())
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         std::io::Write::write_all(&mut child.stdin.take().unwrap(), typed.as_bytes()).unwrap();
         let end = child.wait_with_output().unwrap();
         assert_eq!(end.status.code(), outcome, "{}", text(&end.stderr));
@@ -317,7 +331,11 @@ fn refuses_wrong_options_and_writes_nothing() {
         (2, with(&["--certificate", "given.pem"]), "--key"),
         (1, with(&["--certificate", "given.pem", "--key", "given-key.pem"]), "other.example.com"),
         (1, with(&["--certificate", "given.pem", "--key", "file"]), "it has no key in PEM form"),
-        (1, with(&["--certificate", "given-key.pem", "--key", "given-key.pem"]), "it is a key, not a certificate"),
+        (
+            1,
+            with(&["--certificate", "given-key.pem", "--key", "given-key.pem"]),
+            "it is a key, not a certificate",
+        ),
         (1, with(&["--certificate", "directory", "--key", "given-key.pem"]), "cannot use directory"),
         (1, with(&["--certificate", "~/no.pem", "--key", "~/no.pem"]), "cannot use ~/no.pem"),
         (1, with_key("secret-word"), "the file of --api-key-file: it does not exist"),
@@ -349,7 +367,10 @@ fn refuses_folders_and_replaces_nothing() {
         ("file", "cannot make a setup in file: it is no folder"),
         ("link", "cannot make a setup in link: it is a link to nothing"),
         ("a/b", "cannot make a setup in a/b: there is no folder a. Make it first"),
-        ("made", "cannot make a setup in made: envoy.yaml exists there, and nothing is replaced. Name a new folder, as in `blobgate init my-gate`"),
+        (
+            "made",
+            "cannot make a setup in made: envoy.yaml exists there, and nothing is replaced. Name a new folder, as in `blobgate init my-gate`",
+        ),
         ("a\nb", "control character"),
     ] {
         let end = init(folder, &[&[name], USUAL.as_slice()].concat());
@@ -402,7 +423,10 @@ fn warns_of_urls_that_are_too_long() {
     let host = format!("{}.example.com", ["hooks"; 9].join("."));
     for (host, sentence) in [
         ("hooks.example.com", "and fits in 255 with a job of up to"),
-        (host.as_str(), "and some databases cut it at 255. Shorten the host, --path, --hook or --environment."),
+        (
+            host.as_str(),
+            "and some databases cut it at 255. Shorten the host, --path, --hook or --environment.",
+        ),
     ] {
         let folder = format!("of-{}", host.len());
         let end = init(work.path(), &[&folder, "--host", host, "--api-key-file", "none"]);

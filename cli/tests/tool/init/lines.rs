@@ -12,9 +12,10 @@ use std::process::{Command, Stdio};
 
 /// A request that `blobgate receiver --keep` has written: headers and body.
 fn kept(folder: &Path) -> Option<(axum::http::HeaderMap, Vec<u8>)> {
-    let file = fs::read_dir(folder).ok()?.map(|entry| entry.unwrap().path()).find(|path| {
-        !path.file_name().unwrap().to_str().unwrap().starts_with('.')
-    })?;
+    let file = fs::read_dir(folder)
+        .ok()?
+        .map(|entry| entry.unwrap().path())
+        .find(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.'))?;
     let request = fs::read(file).unwrap();
     let end = request.windows(2).position(|two| two == b"\n\n").unwrap();
     let head = String::from_utf8(request[..end].to_vec()).unwrap();
@@ -46,7 +47,8 @@ fn curl_gives_a_first_signed_event() {
         )
         .unwrap();
         let envoy = fs::canonicalize(versions().pop().unwrap().binary).unwrap();
-        let mut up = blobgate(&["up", "--setup", setup.to_str().unwrap(), "--envoy", envoy.to_str().unwrap()]);
+        let mut up =
+            blobgate(&["up", "--setup", setup.to_str().unwrap(), "--envoy", envoy.to_str().unwrap()]);
         up.current_dir(work.path()).stderr(Stdio::inherit());
         let up = RunningTool::start(up);
         while !up.next_line().contains("Blobgate runs on Envoy ") {}
