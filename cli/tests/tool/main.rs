@@ -13,6 +13,7 @@ mod demo;
 mod explain;
 mod hostile;
 mod inbox;
+mod init;
 mod inbox_options;
 mod mint;
 mod mistakes;
