@@ -17,10 +17,14 @@ export BLOBGATE_MACHINE := $(shell id -u; command -v node prometheus python3 sql
 # them.
 FAILPOINTS := --locked --workspace --features blobgate-cli/failpoints --target-dir target/failpoints
 WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
+# What `make install` copies, and to where.
+PREFIX ?= /usr/local
+PROGRAM ?= target/release/blobgate
+export DESTDIR
 # A third of the default: the module is 30 KB smaller and runs 1 in 40 instructions more.
 INLINE := -C llvm-args=-inline-threshold=80
 
-.PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget compose bench count bench-inbox bench-smoke clean
+.PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run release install check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget units compose bench count bench-inbox bench-smoke clean
 
 #: For users:
 
@@ -31,6 +35,12 @@ run: build ## start the gate, the inbox, demo services and a sandbox until Ctrl-
 	@dev/need openssl && dev/certificate && dev/secrets
 	cargo build --locked --bin blobgate
 	@envoy=$$(dev/envoy 1.40.0) && exec target/debug/blobgate up --dev --envoy "$$envoy" $(if $(filter 0,$(INBOX)),--no-inbox)
+
+release: build ## build the module and the tool for `make install`
+	cargo build --locked --release --bin blobgate
+
+install: ## copy what `make release` built, and the systemd units, to PREFIX, /usr/local by default
+	@dev/install "$(PREFIX)" "$(PROGRAM)"
 
 demo: rust ## send sample deliveries to the running gate and show the results
 	@cargo run --locked --quiet --bin blobgate -- demo $(ARGS)
@@ -117,6 +127,11 @@ budget: build tools ## count the status calls of two gates and two inboxes in a 
 	@dev/need cargo cc openssl python3
 	cargo build --locked --bin blobgate
 	tests/inbox/budget
+
+units: build ## check the systemd units and the installation
+	@dev/need cargo cc systemd-analyze
+	cargo build --locked --bin blobgate
+	tests/systemd/run
 
 compose: build ## run docker-compose.yml and check the result; needs Docker
 	tests/compose/run
