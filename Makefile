@@ -24,7 +24,7 @@ export DESTDIR
 # A third of the default: the module is 30 KB smaller and runs 1 in 40 instructions more.
 INLINE := -C llvm-args=-inline-threshold=80
 
-.PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run release install check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget units compose bench count bench-inbox bench-smoke clean
+.PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run release install check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget units boot compose bench count bench-inbox bench-smoke clean
 
 #: For users:
 
@@ -33,7 +33,7 @@ help: ## list the verbs
 
 run: build ## start the gate, the inbox, demo services and a sandbox until Ctrl-C; INBOX=0: no inbox
 	@dev/need openssl && dev/certificate && dev/secrets
-	cargo build --locked --bin blobgate
+	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
 	@envoy=$$(dev/envoy 1.40.0) && exec target/debug/blobgate up --dev --envoy "$$envoy" $(if $(filter 0,$(INBOX)),--no-inbox)
 
 release: build ## build the module and the tool for `make install`
@@ -43,7 +43,8 @@ install: ## copy what `make release` built, and the systemd units, to PREFIX, /u
 	@dev/install "$(PREFIX)" "$(PROGRAM)"
 
 demo: rust ## send sample deliveries to the running gate and show the results
-	@cargo run --locked --quiet --bin blobgate -- demo $(ARGS)
+	@cargo build --locked --quiet $(BLOBGATE_TOOL_WITH) --bin blobgate
+	@target/debug/blobgate demo $(ARGS)
 
 test: build build-crash-test tools test-core ## run every test that needs no Docker, on Envoy 1.40.0; ENVOYS="1.36.4 1.38.2 1.40.0" for all three
 	cargo test --locked --workspace --exclude blobgate
@@ -108,7 +109,7 @@ bench-inbox: build ## measure how fast the inbox stores and delivers; needs Post
 	benches/inbox/run $(ARGS)
 
 bench-smoke: build ## run every bench briefly with debug builds, and check the answers but no numbers
-	cargo build --locked --bin blobgate --example open_loop
+	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate --example open_loop
 	benches/run --smoke
 	benches/count --smoke --only "no filter" --only "empty filter"
 	benches/inbox/run --smoke
@@ -120,18 +121,22 @@ oncall: build tools ## try faults on real stacks with a real Prometheus, and eva
 
 outage: build tools ## stop a service and the inbox under a stream of generations; OUTAGE=300 SPEED=1 for the real five minutes
 	@dev/need cargo cc openssl python3
-	cargo build --locked --bin blobgate
+	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
 	tests/inbox/outage
 
 budget: build tools ## count the status calls of two gates and two inboxes in a minute; needs PostgreSQL
 	@dev/need cargo cc openssl python3
-	cargo build --locked --bin blobgate
+	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
 	tests/inbox/budget
 
 units: build ## check the systemd units and the installation
 	@dev/need cargo cc systemd-analyze
-	cargo build --locked --bin blobgate
+	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
 	tests/systemd/run
+
+boot: build tools ## boot Debian 12 in a container, and run the units there; needs root
+	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
+	tests/systemd/boot
 
 compose: build ## run docker-compose.yml and check the result; needs Docker
 	tests/compose/run
@@ -180,8 +185,7 @@ check-fmt: cargo ## check the format of the code
 
 clippy: clippy-core ## lint on both targets, with warnings as errors
 	cargo clippy --locked --workspace --exclude blobgate --all-targets -- -D warnings
-	cargo clippy --locked --workspace --test field --test oncall -- -D warnings
-	cargo clippy --locked --workspace --features blobgate-cli/failpoints --lib --test kill -- -D warnings
+	cargo clippy --locked --workspace --features blobgate-cli/failpoints --lib --test kill --test field --test oncall -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 --features crash-test -- -D warnings
 
