@@ -152,7 +152,7 @@ $(LINT)/ruff: .ci/requirements.txt
 	@touch $@
 
 lint-scripts: $(LINT)/ruff ## lint shell and Python
-	$(LINT)/shellcheck --severity=warning $$(git grep -lE '^#!.*(bash|/sh)$$')
+	$(LINT)/shellcheck --severity=warning $$(git grep -lE '^#!.*(bash|/sh)$$' -- ':!*.md')
 	$(LINT)/ruff check --quiet $$(git grep -lE '^#!.*python') $$(git ls-files '*.py')
 
 check-words: ## check the language of texts: the glossary's words, help, sentences, the README's length, commit subjects
