@@ -16,9 +16,6 @@ export BLOBGATE_MACHINE := $(shell id -u; command -v node prometheus python3 sql
 # The inbox with failpoints, for `make kill`. --workspace: the same dependency features as in `make test`, which has built
 # them.
 FAILPOINTS := --locked --workspace --features blobgate-cli/failpoints --target-dir target/failpoints
-WASM := --locked --release --target wasm32-wasip1 --lib --crate-type cdylib
-# A third of the default: the module is 30 KB smaller and runs 1 in 40 instructions more.
-INLINE := -C llvm-args=-inline-threshold=80
 
 .PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget compose bench count bench-inbox bench-smoke clean
 
@@ -75,10 +72,10 @@ kill: rust ## prove that no event is lost, in 300 rounds for each store; less wi
 	BLOBGATE=$(CURDIR)/target/failpoints/debug/blobgate cargo test --quiet $(FAILPOINTS) --test kill -- $(PARTS)
 
 build: rust ## compile the module, target/wasm32-wasip1/release/blobgate.wasm
-	cargo rustc $(WASM) -- $(INLINE)
+	dev/module
 
 build-crash-test: rust # the module with the feature crash-test, which traps on a request header
-	cargo rustc $(WASM) --features crash-test --target-dir target/crash-test -- $(INLINE)
+	dev/module --features crash-test --target-dir target/crash-test
 
 tools: rust ## install Envoy into .tools/, for the tests
 	@for version in $(ENVOYS); do dev/envoy $$version >/dev/null || exit 1; done
@@ -118,7 +115,7 @@ budget: build tools ## count the status calls of two gates and two inboxes in a 
 	cargo build --locked --bin blobgate
 	tests/inbox/budget
 
-compose: build ## run docker-compose.yml and check the result; needs Docker
+compose: ## build the images, run docker-compose.yml and compose.production.yaml, and check the results; needs Docker
 	tests/compose/run
 
 validate: build tools ## validate envoy.yaml with Envoy; ENVOYS as for test

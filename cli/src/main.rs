@@ -22,9 +22,13 @@ mod progress;
 mod receiver;
 #[cfg(test)]
 mod reference;
+#[expect(dead_code, reason = "the commands that use it follow")]
+mod render;
 mod rfc3339;
 mod sandbox;
 mod schema;
+#[expect(dead_code, reason = "the commands that use it follow")]
+mod setup;
 mod table;
 mod up;
 #[cfg(test)]

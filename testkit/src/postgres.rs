@@ -1,5 +1,10 @@
-//! A PostgreSQL for tests, in a temporary folder. It listens on a socket there and on no port, with fsync on.
+//! A PostgreSQL for tests, in a temporary folder, with fsync on. It listens on a socket there, and by TLS on a port if a test
+//! asks for one.
 
+use super::free_port;
+use super::tls::Certificate;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,6 +16,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A running cluster. It ends on drop and with the process.
 pub struct Cluster {
+    /// The port in the name of its socket, and of TLS.
+    pub port: u16,
     bin: PathBuf,
     directory: TempDir,
     pid: u32,
@@ -30,7 +37,7 @@ impl Cluster {
     pub fn shared() -> Arc<Self> {
         let bin = binaries();
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        let cluster = shared.upgrade().unwrap_or_else(|| Arc::new(Self::start(bin)));
+        let cluster = shared.upgrade().unwrap_or_else(|| Arc::new(Self::start(bin, None)));
         *shared = Arc::downgrade(&cluster);
         cluster
     }
@@ -41,17 +48,34 @@ impl Cluster {
     /// PostgreSQL is not installed.
     #[track_caller]
     pub fn alone() -> Self {
-        Self::start(binaries())
+        Self::start(binaries(), None)
     }
 
-    fn start(bin: PathBuf) -> Self {
+    /// Like [`Self::alone`], which also listens on a port of loopback: with TLS and a password alone.
+    ///
+    /// # Panics
+    /// PostgreSQL is not installed.
+    #[track_caller]
+    pub fn with_tls(certificate: &Certificate) -> Self {
+        Self::start(binaries(), Some(certificate))
+    }
+
+    fn start(bin: PathBuf, certificate: Option<&Certificate>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         give_to_postgres(directory.path());
         let data = directory.path().join("data");
         let initdb = ["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale", "C", "--no-sync", "-D"];
         run(as_postgres(&bin.join("initdb")).args(initdb).arg(&data));
+        let port = certificate.map_or(5432, |_| free_port());
         let mut server = as_postgres(&bin.join("postgres"));
-        server.arg("-D").arg(&data).arg("-k").arg(directory.path()).args(["-c", "listen_addresses="]);
+        server.arg("-D").arg(&data).arg("-k").arg(directory.path()).args(["-p", &port.to_string()]);
+        match certificate {
+            Some(certificate) => {
+                take_tls_alone(&data, certificate);
+                server.args(["-c", "listen_addresses=127.0.0.1", "-c", "ssl=on"]);
+            }
+            None => drop(server.args(["-c", "listen_addresses="])),
+        }
         server.args(["-c", "max_connections=200"]).stdout(Stdio::null()).stderr(Stdio::null());
         // `--pdeathsig` fires when the thread that started the child ends: this thread stays.
         let (pid, started) = mpsc::channel();
@@ -63,7 +87,7 @@ impl Cluster {
             let _gone = end.send(());
         });
         let pid = started.recv().unwrap();
-        let cluster = Self { bin, directory, pid, ended: Mutex::new(ended), databases: AtomicU32::new(0) };
+        let cluster = Self { port, bin, directory, pid, ended: Mutex::new(ended), databases: AtomicU32::new(0) };
         cluster.wait_until_ready();
         cluster
     }
@@ -84,7 +108,8 @@ impl Cluster {
     /// Like [`Self::database`], with this name.
     pub fn named(&self, name: &str) -> String {
         run(self.client("createdb").args(["-U", "postgres", name]));
-        format!("postgres://postgres@localhost/{name}?host={}", self.directory.path().display())
+        let folder = self.directory.path().display();
+        format!("postgres://postgres@localhost/{name}?host={folder}&port={}", self.port)
     }
 
     /// A shell whose `psql`, `pg_dump` and `pg_restore` use this cluster.
@@ -92,11 +117,11 @@ impl Cluster {
         let path = std::env::var("PATH").unwrap();
         let mut command = Command::new("bash");
         command.env("PATH", format!("{}:{path}", self.bin.display()));
-        command.env("PGHOST", self.directory.path()).env("PGUSER", "postgres");
+        command.env("PGHOST", self.directory.path()).env("PGUSER", "postgres").env("PGPORT", self.port.to_string());
         command
     }
 
-    /// The folder of its socket, whose name has the port 5432.
+    /// The folder of its socket.
     pub fn socket_folder(&self) -> &Path {
         self.directory.path()
     }
@@ -113,7 +138,7 @@ impl Cluster {
 
     fn client(&self, name: &str) -> Command {
         let mut command = Command::new(self.bin.join(name));
-        command.arg("-h").arg(self.directory.path());
+        command.arg("-h").arg(self.directory.path()).args(["-p", &self.port.to_string()]);
         command
     }
 }
@@ -125,6 +150,19 @@ impl Drop for Cluster {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         let _late = ended.recv_timeout(START_TIMEOUT);
     }
+}
+
+/// Sockets need nothing, and the port needs TLS and a password.
+fn take_tls_alone(data: &Path, certificate: &Certificate) {
+    const RULES: &str = "local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n";
+    for (name, text) in
+        [("server.crt", &*certificate.pem), ("server.key", &certificate.key), ("pg_hba.conf", RULES)]
+    {
+        let path = data.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    give_to_postgres(data);
 }
 
 /// The programs of the newest installed version.

@@ -26,6 +26,7 @@ mod notifications;
 mod pages;
 mod quarantine;
 mod release;
+mod remote_database;
 mod requests;
 mod retry;
 mod rights;

@@ -88,12 +88,12 @@ fn names_the_right_that_a_migration_lacks() {
         (
             "CREATE SCHEMA blobgate_inbox",
             "the role cannot use the schema blobgate_inbox: the role lacks_rights lacks USAGE on schema blobgate_inbox, CREATE on schema blobgate_inbox. Run GRANT USAGE ON SCHEMA blobgate_inbox TO lacks_rights; GRANT CREATE ON SCHEMA blobgate_inbox TO lacks_rights",
-            "",
+            ", or run `blobgate inbox migrate` as postgres",
         ),
         (
             "CREATE SCHEMA blobgate_inbox; GRANT USAGE ON SCHEMA blobgate_inbox TO lacks_rights",
             "permission denied for schema blobgate_inbox: the role lacks_rights lacks CREATE on schema blobgate_inbox. Run GRANT CREATE ON SCHEMA blobgate_inbox TO lacks_rights",
-            "",
+            ", or run `blobgate inbox migrate` as postgres",
         ),
     ];
     for (number, (prepared, sentence, alternative)) in rows.iter().enumerate() {

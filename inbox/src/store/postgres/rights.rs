@@ -59,6 +59,8 @@ pub(super) async fn missing_to_migrate(connection: &mut PgConnection) -> Result<
         SELECT p.privilege, 'SCHEMA', n.nspname::text
         FROM pg_namespace n CROSS JOIN unnest(ARRAY['USAGE', 'CREATE']) AS p (privilege)
         WHERE n.nspname = $1 AND NOT has_schema_privilege(n.oid, p.privilege)";
+    const SCHEMA_OWNER: &str =
+        "SELECT quote_ident(pg_get_userbyid(nspowner)) FROM pg_namespace WHERE nspname = $1";
     /// A change of a table needs its owner.
     const OWNER: &str = "
         SELECT quote_ident(pg_get_userbyid(c.relowner)) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -68,10 +70,16 @@ pub(super) async fn missing_to_migrate(connection: &mut PgConnection) -> Result<
         query_as(LACKS).bind(SCHEMA).fetch_all(&mut *connection).await?;
     if is_standby || is_read_only || !lacks.is_empty() {
         let found = MissingRights { role, rights: lacks, is_standby, is_read_only };
-        let is_schema_missing = found.rights.iter().any(|(_, kind, _)| kind == "DATABASE");
-        let alternative = match is_schema_missing && !is_standby && !is_read_only {
-            true => format!(", or CREATE SCHEMA {SCHEMA} AUTHORIZATION {}", found.role),
-            false => String::new(),
+        let alternative = match found.rights.first() {
+            _ if is_standby || is_read_only => String::new(),
+            Some((_, kind, _)) if kind == "DATABASE" => {
+                format!(", or CREATE SCHEMA {SCHEMA} AUTHORIZATION {}", found.role)
+            }
+            // Where one role migrates and another one serves, the grant would undo that.
+            _ => {
+                let owner: String = query_scalar(SCHEMA_OWNER).bind(SCHEMA).fetch_one(connection).await?;
+                format!(", or run `blobgate inbox migrate` as {owner}")
+            }
         };
         return Ok(format!("{found}{alternative}"));
     }

@@ -1,0 +1,82 @@
+# The images of docker-compose.yml and compose.production.yaml, for Linux on x86_64 and aarch64:
+#
+#   tool    the program blobgate, the default
+#   gate    Envoy with the module
+#   trial   the gate with the repository's envoy.yaml
+#   keys    makes the certificate and keys of the trial
+#
+# It needs BuildKit, the default of Docker since 23.
+ARG RUST_IMAGE=rust:1.95.0-slim-bookworm
+ARG ENVOY_IMAGE=envoyproxy/envoy:v1.40.0
+ARG BASE_IMAGE=debian:12-slim
+
+FROM ${RUST_IMAGE} AS rust
+WORKDIR /src
+# rust-toolchain.toml stays outside, since its linters would be downloaded.
+RUN [ -d "$(rustc --print target-libdir --target wasm32-wasip1)" ] || rustup target add wasm32-wasip1
+# What the final images need and their bases may lack. Without RUN in the final stages, a Mac builds for another platform.
+RUN mkdir -p /out && mkdir -m 700 /out/setup /out/store
+
+FROM rust AS module
+# Cargo reads the manifest of each member. Empty files stand for their code, so that a change of it compiles no module.
+COPY Cargo.toml Cargo.lock ./
+COPY .cargo .cargo
+COPY cli/Cargo.toml cli/
+COPY inbox/Cargo.toml inbox/
+COPY testkit/Cargo.toml testkit/
+COPY testkit/book/Cargo.toml testkit/book/
+COPY testkit/needs/Cargo.toml testkit/needs/
+RUN for member in inbox testkit testkit/book testkit/needs; do mkdir $member/src && touch $member/src/lib.rs; done
+COPY dev/module dev/wasm-linker dev/
+COPY src src
+# A folder of compiled dependencies outlives a build. Cargo compares times, and the times of two clones do not tell which
+# code it has: touched files are compiled.
+RUN --mount=type=cache,id=blobgate-crates,target=/usr/local/cargo/registry \
+    --mount=type=cache,id=blobgate-module,target=/src/target,sharing=locked \
+    find src -type f -exec touch {} + && \
+    dev/module && cp target/wasm32-wasip1/release/blobgate.wasm /out/
+
+FROM rust AS program
+# dev compiles in a third of the time. Its debug information would be stripped.
+ARG PROFILE=release
+COPY . .
+RUN --mount=type=cache,id=blobgate-crates,target=/usr/local/cargo/registry \
+    --mount=type=cache,id=blobgate-program,target=/src/target,sharing=locked \
+    find . -path ./target -prune -o -type f -exec touch {} + && \
+    CARGO_PROFILE_DEV_DEBUG=none cargo build --locked --profile "$PROFILE" --bin blobgate && \
+    strip -o /out/blobgate "target/$(echo "$PROFILE" | sed 's/^dev$/debug/')/blobgate"
+
+FROM ${RUST_IMAGE} AS keys
+WORKDIR /blobgate
+COPY dev/certificate dev/secrets dev/
+COPY deploy/compose/keys /usr/local/bin/
+COPY certs/sds.yaml certs/
+RUN mkdir secrets target && chown 10001:10001 certs secrets target
+USER 10001:10001
+CMD ["keys"]
+
+FROM ${ENVOY_IMAGE} AS gate
+COPY deploy/compose/with-env deploy/compose/ready /usr/local/bin/
+COPY --from=module /out/blobgate.wasm /usr/local/share/blobgate/
+COPY --from=rust --chown=10001:10001 /out/setup /setup
+WORKDIR /setup
+USER 10001:10001
+ENTRYPOINT []
+CMD ["with-env", "secrets/env", "--", "envoy", "-c", "envoy.yaml"]
+
+FROM gate AS trial
+WORKDIR /blobgate
+COPY envoy.yaml ./
+COPY --from=module /out/blobgate.wasm target/wasm32-wasip1/release/
+
+FROM ${BASE_IMAGE} AS tool
+# For a PostgreSQL or a receiver of notifications with a public certificate.
+COPY --from=rust /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
+COPY deploy/compose/with-env deploy/compose/ready /usr/local/bin/
+COPY --from=module /out/blobgate.wasm /usr/local/share/blobgate/
+COPY --from=program /out/blobgate /usr/local/bin/
+COPY --from=rust --chown=10001:10001 /out/setup /setup
+COPY --from=rust --chown=10001:10001 /out/store /var/lib/blobgate
+WORKDIR /setup
+USER 10001:10001
+ENTRYPOINT ["blobgate"]
