@@ -11,6 +11,7 @@ mod env;
 mod envoy_yaml;
 mod explain;
 mod inbox;
+mod init;
 mod log;
 mod mint;
 mod net_error;
@@ -57,6 +58,7 @@ enum Command {
     Demo(Box<demo::Args>),
     Explain(Box<explain::Args>),
     Inbox(inbox::Args),
+    Init(Box<init::Args>),
     Mint(mint::Args),
     Receiver(receiver::Args),
     Sandbox(sandbox::Args),
@@ -107,6 +109,7 @@ async fn main() -> ExitCode {
         Command::Demo(args) => demo::run(*args).await,
         Command::Explain(args) => explain::run(*args).await,
         Command::Inbox(args) => inbox::run(args).await,
+        Command::Init(args) => init::run(*args).await,
         Command::Mint(args) => mint::run(args),
         Command::Receiver(args) => receiver::run(args).await,
         Command::Sandbox(args) => sandbox::run(args).await,

@@ -5,10 +5,12 @@ mod claims;
 mod key;
 mod minter;
 mod new_key;
+mod of_setup;
 
 use crate::option::UsageError;
 use crate::output::{eprint_line, print_json, print_line};
 use crate::rfc3339::rfc3339;
+use crate::setup::Setup;
 use anyhow::{Result, anyhow, ensure};
 use blobgate::contract::token::digest;
 use callback::CallbackUrl;
@@ -17,7 +19,11 @@ use claims::{MintedClaims, Reference};
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
 use key::{Algorithm, MintKey};
+pub(crate) use key::base64_key;
 pub(crate) use minter::Minter;
+pub(crate) use new_key::this_month;
+use of_setup::SetupToken;
+pub(crate) use of_setup::{TokenKey, audience};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +34,9 @@ use time::OffsetDateTime;
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, override_usage = USAGE)]
 pub(crate) struct Args {
+    /// A setup file, which has the URL, the audience, the kid and an HS256 key
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "aud", "key_env"])]
+    setup: Option<PathBuf>,
     /// The URL of the hook; the token becomes its last segment
     #[arg(long)]
     url: Option<CallbackUrl>,
@@ -79,12 +88,13 @@ pub(crate) struct Args {
 }
 
 const USAGE: &str = "\
-blobgate mint --url <URL> --aud <ENVIRONMENT/HOOK> --kid <KID> [OPTIONS]
+blobgate mint --setup <FILE> [OPTIONS]
+       blobgate mint --url <URL> --aud <ENVIRONMENT/HOOK> --kid <KID> [OPTIONS]
        blobgate mint --new-key [--alg <ALG>] [--kid <KID>] [--out <FILE>]";
 
 /// The options of a token, which --new-key excludes.
-const OF_A_TOKEN: [&str; 10] =
-    ["url", "aud", "job", "prompt", "prompt_file", "ttl", "jti", "no_jti", "key_env", "key_file"];
+const OF_A_TOKEN: [&str; 11] =
+    ["setup", "url", "aud", "job", "prompt", "prompt_file", "ttl", "jti", "no_jti", "key_env", "key_file"];
 
 const EXAMPLES: &str = "\
 RunBlob does not sign its webhooks. A token in the callback URL authenticates them: only RunBlob
@@ -96,7 +106,10 @@ The key comes from the environment or a file, never from the command line:
   HS256   base64:..., or 32 or more     the same value as in the gate's environment
           bytes of text
 
-Make a key once. It prints the lines for the gate and for the minter:
+With a setup folder of `blobgate init`, every other option has its value there:
+  url=$(blobgate mint --setup my-gate/blobgate.yaml --job order-17)
+
+Without one, make a key once. It prints the lines for the gate and for the minter:
   blobgate mint --new-key --kid 2026-02 --out mint.pem
 
 Make a URL for each generation:
@@ -113,7 +126,7 @@ Replace a key without losing a delivery:
 Exit code: 0 when it prints a URL or a key, 1 when it cannot, 2 for wrong usage.";
 
 /// A database column of the usual width cuts or refuses a longer URL.
-const USUAL_WIDTH: usize = 255;
+pub(crate) const USUAL_WIDTH: usize = 255;
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     if args.new_key {
@@ -121,14 +134,23 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let prompt = prompt(&args)?;
-    let (Some(url), Some(aud), Some(kid)) = (args.url, args.aud, args.kid) else {
-        let message = "an option is missing. Pass --url, --aud and --kid for a token, or --new-key";
+    let of_setup = match &args.setup {
+        Some(file) => Some(SetupToken::of(&Setup::load(file)?, args.kid.as_ref())?),
+        None => None,
+    };
+    let (url, aud, kid, setup_key) = match of_setup {
+        Some(SetupToken { url, aud, kid, key }) => (Some(url), Some(aud), Some(kid), key),
+        None => (args.url, args.aud, args.kid, None),
+    };
+    let (Some(url), Some(aud), Some(kid)) = (url, aud, kid) else {
+        let message = "an option is missing. Pass --setup, or --url, --aud and --kid for a token, or --new-key";
         let mut command = <Args as clap::Args>::augment_args(clap::Command::new("blobgate mint"));
         command.error(ErrorKind::MissingRequiredArgument, message).exit();
     };
-    let key = match args.key_file {
-        Some(file) => MintKey::from_file(&file)?,
-        None => MintKey::from_environment(&args.key_env)?,
+    let key = match (args.key_file, setup_key) {
+        (Some(file), _) => MintKey::from_file(&file)?,
+        (None, Some(key)) => key,
+        (None, None) => MintKey::from_environment(&args.key_env)?,
     };
 
     let expires = expiry(OffsetDateTime::now_utc(), args.ttl)?;

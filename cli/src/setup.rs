@@ -1,10 +1,12 @@
 //! The setup file, `blobgate.yaml`: a gate, its inbox and its services in some fifteen lines.
 
+mod api_key;
 mod error;
 mod host;
 mod provider;
 mod service;
 
+pub(crate) use api_key::{ApiKeyFault, RunBlobKey};
 pub(crate) use error::{SetupError, SetupFault};
 pub(crate) use host::SetupHost;
 pub(crate) use provider::ProviderEndpoint;

@@ -96,6 +96,12 @@ impl FromStr for Audience {
     }
 }
 
+impl fmt::Display for Audience {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A `job` or `jti`, which the service gets in a header: 1 to 64 of `A-Z a-z 0-9 . _ ~ -`.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Reference(String);

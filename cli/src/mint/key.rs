@@ -41,6 +41,13 @@ impl fmt::Debug for MintKey {
     }
 }
 
+/// A new random key of 32 bytes, as text after this prefix.
+pub(crate) fn base64_key(prefix: &str) -> Result<String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)?;
+    Ok(format!("{prefix}{}", BASE64_STANDARD.encode(bytes)))
+}
+
 /// A key in its form for a file or an environment variable.
 pub(super) struct EncodedKey(pub(super) String);
 

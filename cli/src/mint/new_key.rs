@@ -103,6 +103,6 @@ impl NewKey {
 }
 
 /// The usual name of a key: its month.
-fn this_month(now: OffsetDateTime) -> String {
+pub(crate) fn this_month(now: OffsetDateTime) -> String {
     format!("{:04}-{:02}", now.year(), u8::from(now.month()))
 }
