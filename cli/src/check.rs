@@ -1,14 +1,14 @@
 //! `blobgate check`: finds mistakes in configurations before Envoy or a sender does.
 
 mod configuration;
-mod cursor;
+pub(crate) mod cursor;
 mod document;
 mod embedded;
 pub(crate) mod finding;
 mod frame;
 mod gate;
 pub(crate) mod input;
-mod key_text;
+pub(crate) mod key_text;
 mod manifest;
 #[cfg(test)]
 mod reference;
@@ -136,6 +136,14 @@ fn check_text(path: &Path, text: &str, unset: UnsetVariables) -> (Vec<Finding>, 
     (findings, content)
 }
 
+/// Checks a configuration of the gate whose keys are elsewhere. Returns the errors.
+pub(crate) fn check_gate_tree(tree: &YamlNode) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    configuration::check_configuration(&gate::without_keys(tree), UnsetVariables::Warn, &mut findings);
+    findings.retain(|finding| finding.level == Level::Error);
+    findings
+}
+
 /// Parses a file as its reader does: Envoy reads `.json` as JSON, and other names as YAML.
 fn parse(path: &Path, text: &str) -> Result<(Vec<YamlNode>, YamlReader), YamlError> {
     let is_json = path.extension().is_some_and(|name| name.eq_ignore_ascii_case("json"));
@@ -159,7 +167,7 @@ fn json_fault(error: &serde_json::Error) -> String {
     sentence.rsplit_once(" at line ").map_or(sentence.as_str(), |(fault, _)| fault).to_owned()
 }
 
-fn syntax_error(error: &YamlError, text: &str) -> Finding {
+pub(crate) fn syntax_error(error: &YamlError, text: &str) -> Finding {
     let spot = Spot { line: error.line, column: error.column, field: String::new() };
     let finding = |spot, why: String, remedy| Finding::new(Level::Error, &frame::SYNTAX, spot, why, remedy);
     if ["{{-", "{{ ", "{%"].iter().any(|mark| text.contains(mark)) {

@@ -23,12 +23,10 @@ mod progress;
 mod receiver;
 #[cfg(test)]
 mod reference;
-#[expect(dead_code, reason = "the commands that use it follow")]
 mod render;
 mod rfc3339;
 mod sandbox;
 mod schema;
-#[expect(dead_code, reason = "the commands that use it follow")]
 mod setup;
 mod table;
 mod up;
@@ -38,7 +36,7 @@ mod why;
 
 use crate::log::Format;
 use anstream::{AutoStream, ColorChoice};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -61,6 +59,7 @@ enum Command {
     Init(Box<init::Args>),
     Mint(mint::Args),
     Receiver(receiver::Args),
+    Render(render::Args),
     Sandbox(sandbox::Args),
     Schema(schema::Args),
     Up(up::Args),
@@ -89,7 +88,9 @@ Before production:
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let command = env::without_empty_variables(Cli::command());
+    let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => return end_by_usage(&error),
         Err(help) => {
@@ -112,6 +113,7 @@ async fn main() -> ExitCode {
         Command::Init(args) => init::run(*args).await,
         Command::Mint(args) => mint::run(args),
         Command::Receiver(args) => receiver::run(args).await,
+        Command::Render(args) => render::run(&args),
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Schema(args) => schema::run(&args),
         Command::Up(args) => up::run(args).await,

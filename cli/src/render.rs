@@ -1,13 +1,142 @@
 //! `blobgate render`: writes the configurations that a setup file stands for.
 
+mod context;
+mod diff;
+mod digests;
 mod files;
+mod scalar;
+mod template;
 
-pub(crate) use files::{FileChange, RenderedFile, WriteOutcome, write};
+pub(crate) use files::{FileChange, RenderedFile, write};
 
-use crate::setup::{ProviderEndpoint, Setup, SetupError};
+use crate::output::{eprint_line, print_line};
+use crate::setup::{ProviderEndpoint, SETUP_FILE, Setup, SetupError, env_file};
+use anyhow::Result;
+use context::{EnvoyContext, envoy_path};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Write Envoy's and the inbox's configurations from a setup file
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The setup file
+    #[arg(long, value_name = "FILE", default_value = SETUP_FILE)]
+    setup: PathBuf,
+    /// A comparison of the files with what `render` would write, which writes nothing
+    #[arg(long)]
+    diff: bool,
+}
+
+const EXAMPLES: &str = "\
+The files stand in the setup folder, that of the setup file: envoy.yaml and certs/sds.yaml for Envoy,
+inbox.env for `blobgate inbox serve`, secrets/runblob-key.yaml with RunBlob's API key, and
+rendered.sha256 with their digests. Each file is replaced whole, or not at all. A running Envoy takes
+a new API key without a restart; it takes a new envoy.yaml at its next start.
+
+`render` never overwrites a file that you have edited: its digest is another one. It says `edited`,
+and leaves it. To get the new one, remove the file and render again. --diff shows no secret: of
+inbox.env the names of variables that differ, and of secrets/runblob-key.yaml only that it differs.
+
+`render` first checks the certificate, the API key, secrets/env and the module, and writes nothing
+if one is wrong.
+
+Exit code: 0 when the files are written, unchanged or edited; with --diff when nothing differs.
+1 for an error, or with --diff for a difference. 2 for wrong usage.
+
+Examples:
+  blobgate render
+  blobgate render --setup /etc/blobgate/blobgate.yaml
+  blobgate render --diff                 # what would change
+  cd my-gate && sha256sum -c rendered.sha256   # which files are edited";
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let setup = Setup::load(&args.setup)?;
+    for warning in setup.preflight()? {
+        eprint_line(format_args!("warning: {warning}"));
+    }
+    let files = render(&setup, &ProviderEndpoint::RunBlob)?;
+    if args.diff {
+        let differs = diff::print(&setup.folder, &files)?;
+        return Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+    }
+    for outcome in write(&setup.folder, &files)? {
+        let path = outcome.path.display();
+        match outcome.change {
+            FileChange::Written => print_line(format_args!("written    {path}")),
+            FileChange::Unchanged => print_line(format_args!("unchanged  {path}")),
+            FileChange::Edited => print_line(format_args!(
+                "edited     {path}, and left as it is: `blobgate render --diff` shows the difference"
+            )),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
 
 /// Every file of a setup, relative to the setup folder.
 pub(crate) fn render(setup: &Setup, provider: &ProviderEndpoint) -> Result<Vec<RenderedFile>, SetupError> {
-    let _ = (setup, provider);
-    Ok(Vec::new())
+    let file = |path: &str, text, mode| RenderedFile { path: path.into(), text, mode };
+    let mut files = vec![
+        file("envoy.yaml", envoy_yaml(setup, provider, &setup.module_path()?)?, 0o644),
+        file("inbox.env", inbox_env(setup), 0o600),
+        file("certs/sds.yaml", certificate_resource(setup), 0o644),
+    ];
+    if let Some(key) = setup.api_key()? {
+        files.push(file("secrets/runblob-key.yaml", key_resource(key.text()), 0o600));
+    }
+    Ok(files)
 }
+
+/// Envoy's configuration alone, which has no secret.
+pub(crate) fn envoy_yaml(
+    setup: &Setup,
+    provider: &ProviderEndpoint,
+    module: &Path,
+) -> Result<String, SetupError> {
+    template::envoy_yaml(&EnvoyContext::new(setup, provider, module)).map_err(|why| {
+        SetupError::unusable("the template of envoy.yaml", why, "Report this: no setup file should cause it")
+    })
+}
+
+fn inbox_env(setup: &Setup) -> String {
+    let head = "# Written by `blobgate render`: the options of `blobgate inbox serve`, which also needs secrets/env.\n";
+    let lines = setup.inbox_variables().into_iter().map(|(name, value)| env_file::line(name, &value));
+    head.to_owned() + &lines.collect::<String>()
+}
+
+fn certificate_resource(setup: &Setup) -> String {
+    let folder = setup.certificate.parent().unwrap_or(Path::new("."));
+    let path = |path: &Path| scalar::text(&envoy_path(path));
+    format!(
+        "# Written by `blobgate render`: the certificate of the edge listener. To renew it, copy the new files into its folder
+# and `mv` the key and the certificate over the old ones. Envoy reloads at each move, and keeps the old pair until key
+# and certificate match.
+resources:
+- \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
+  name: edge
+  tls_certificate:
+    certificate_chain: {{filename: {}}}
+    private_key: {{filename: {}}}
+    watched_directory: {{path: {}}}
+",
+        path(&setup.certificate),
+        path(&setup.certificate_key),
+        path(folder),
+    )
+}
+
+/// The API key as Envoy injects it.
+fn key_resource(key: &str) -> String {
+    format!(
+        "# Written by `blobgate render` from the file in `api_key_file`. Envoy takes a new one without a restart.
+resources:
+- \"@type\": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret
+  name: runblob_key
+  generic_secret: {{secret: {{inline_string: {}}}}}
+",
+        scalar::text(&format!("Bearer {key}"))
+    )
+}
+
+#[cfg(test)]
+mod tests;

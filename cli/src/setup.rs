@@ -1,19 +1,32 @@
 //! The setup file, `blobgate.yaml`: a gate, its inbox and its services in some fifteen lines.
 
-mod api_key;
+pub(crate) mod api_key;
+mod authorities;
+pub(crate) mod certificate;
+pub(crate) mod env_file;
 mod error;
+mod gate;
 mod host;
+mod key_file;
+mod module;
+mod parse;
+mod preflight;
 mod provider;
+mod reader;
 mod service;
 
-pub(crate) use api_key::{ApiKeyFault, RunBlobKey};
+pub(crate) use authorities::CertificateAuthorities;
 pub(crate) use error::{SetupError, SetupFault};
 pub(crate) use host::SetupHost;
 pub(crate) use provider::ProviderEndpoint;
 pub(crate) use service::{ServiceScheme, ServiceUrl};
 
+use crate::check::input;
+use api_key::RunBlobKey;
+use env_file::EnvFileError;
 use serde_json::Value;
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// The default of `--setup`.
@@ -49,6 +62,8 @@ pub(crate) struct Setup {
     /// As the setup file names it.
     pub(crate) module: Option<PathBuf>,
     pub(crate) ports: SetupPorts,
+    /// The gate's whole configuration, which its loader accepts with the right keys.
+    pub(crate) gate: Value,
 }
 
 #[derive(Clone, Debug)]
@@ -94,15 +109,47 @@ impl SetupHook {
     }
 }
 
+impl SetupPorts {
+    /// The ports by their keys.
+    pub(crate) fn named(&self) -> [(&'static str, u16); 4] {
+        [("services", self.services), ("metrics", self.metrics), ("inbox", self.inbox), ("admin", self.admin)]
+    }
+}
+
 impl Setup {
     /// Reads and checks a setup file, and no other file.
     pub(crate) fn load(file: &Path) -> Result<Self, SetupError> {
-        Err(SetupError::unusable(file.display(), "this version reads no setup", "Wait for the next commit"))
+        let text = input::read(file).map_err(|(wrong, _)| {
+            SetupError::unusable(
+                file.display(),
+                format!("it {wrong}"),
+                "Make one with `blobgate init`, or name another with --setup",
+            )
+        })?;
+        Self::parse(file, &text).map_err(|faults| SetupError::invalid(file, faults))
+    }
+
+    /// Checks the text of a setup file. Every fault, in the order of the file.
+    pub(crate) fn parse(file: &Path, text: &str) -> Result<Self, Vec<SetupFault>> {
+        parse::parse(file, text)
     }
 
     /// Checks the files that the setup names. Returns warnings.
     pub(crate) fn preflight(&self) -> Result<Vec<String>, SetupError> {
-        Ok(Vec::new())
+        preflight::check(self)
+    }
+
+    /// The URL that RunBlob calls, without the token.
+    pub(crate) fn hook_url(&self) -> String {
+        let host = match &self.host {
+            SetupHost::Ip(ip) if ip.is_ipv6() => format!("[{ip}]"),
+            host => host.to_string(),
+        };
+        let port = match self.listen.port() {
+            443 => String::new(),
+            port => format!(":{port}"),
+        };
+        format!("https://{host}{port}{}", self.hook.service_path())
     }
 
     /// A path of the setup file, from the folder of this process.
@@ -110,20 +157,43 @@ impl Setup {
         self.folder.join(path)
     }
 
-    /// The module of the gate: the setup's `module`, or the one beside this program.
+    /// The module: the setup's `module`, or blobgate.wasm of this program's installation. A relative path counts from the setup
+    /// folder.
     pub(crate) fn module_path(&self) -> Result<PathBuf, SetupError> {
-        self.module
-            .clone()
-            .ok_or_else(|| SetupError::unusable("the module", "not found", "Name it with `module`"))
+        match &self.module {
+            Some(module) => Ok(module.clone()),
+            None => module::find(),
+        }
     }
 
-    /// The variables of secrets/env. Errors contain no value.
+    /// RunBlob's API key, if the setup names its file. Errors never show it.
+    pub(crate) fn api_key(&self) -> Result<Option<RunBlobKey>, SetupError> {
+        self.api_key_file.as_ref().map(|file| key_file::read_key(&self.resolve(file), file)).transpose()
+    }
+
+    /// The variables of secrets/env; none if the file does not exist. Errors contain no value.
     pub(crate) fn secrets(&self) -> Result<Vec<(String, String)>, SetupError> {
-        Ok(Vec::new())
+        match env_file::read(&self.resolve(Path::new(SECRETS_ENV))) {
+            Ok(variables) => Ok(variables),
+            Err(EnvFileError::Unreadable(why)) if why.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(why) => Err(SetupError::unusable(SECRETS_ENV, why, "Correct it: each line is NAME=value")),
+        }
     }
 
-    /// The variables of inbox.env.
+    /// The variables of inbox.env: the options of `blobgate inbox serve`.
     pub(crate) fn inbox_variables(&self) -> Vec<(&'static str, String)> {
-        Vec::new()
+        let local = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let services = format!("http://{}", local(self.ports.services));
+        let mut variables = vec![
+            ("BLOBGATE_INBOX_STORE", self.store.clone()),
+            ("BLOBGATE_INBOX_LISTEN", local(self.ports.inbox).to_string()),
+            ("BLOBGATE_INBOX_ADMIN", local(self.ports.admin).to_string()),
+            ("BLOBGATE_INBOX_DELIVER_TO", services.clone()),
+        ];
+        if self.api_key_file.is_some() {
+            variables.push(("BLOBGATE_INBOX_PROVIDER", services));
+        }
+        variables.push(("BLOBGATE_INBOX_SIGNING_KEY_ENV", self.signing_keys.join(",")));
+        variables
     }
 }

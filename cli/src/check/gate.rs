@@ -68,6 +68,12 @@ pub(crate) fn bare<'y>(root: &'y YamlNode) -> GateSource<'y> {
     GateSource { plugin: spot.clone(), spot, form: SourceForm::Tree(root), variables }
 }
 
+/// A configuration whose keys are not in this process's environment.
+pub(super) fn without_keys(root: &YamlNode) -> GateSource<'_> {
+    let source = bare(root);
+    GateSource { variables: ModuleVariables { host: HostEnvironment::Pod, ..source.variables }, ..source }
+}
+
 /// Finds the gate's plugins in Envoy's configuration, each once.
 pub(crate) fn find_plugins<'y>(
     root: &'y YamlNode,

@@ -8,7 +8,7 @@ const MIN_LENGTH: usize = 31;
 const MIN_DIGITS: usize = 3;
 
 /// Whether a text looks like a key, and not like a name.
-pub(super) fn is_like_key(text: &str) -> bool {
+pub(crate) fn is_like_key(text: &str) -> bool {
     let has = |kind: fn(&u8) -> bool| text.bytes().any(|byte| kind(&byte));
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     let is_mixed = has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
@@ -18,7 +18,7 @@ pub(super) fn is_like_key(text: &str) -> bool {
 }
 
 /// A line of a file with stars in the place of each key.
-pub(super) fn mask_keys(line: &str) -> String {
+pub(crate) fn mask_keys(line: &str) -> String {
     let is_of_key = |letter: char| letter.is_ascii_alphanumeric() || "+/=_-".contains(letter);
     let (mut shown, mut word) = (String::with_capacity(line.len()), String::new());
     let end = |word: &mut String, shown: &mut String| {

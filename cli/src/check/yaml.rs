@@ -42,6 +42,8 @@ pub(crate) enum YamlReader {
     Json,
     /// The YAML 1.1 of Go, with merge keys.
     Kubernetes,
+    /// This program, for a setup file: `off` and `010` are texts, since a person may mean either.
+    Setup,
 }
 
 /// Why a file is no tree.

@@ -50,7 +50,9 @@ impl FromStr for RunBlobKey {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let text = text.trim_start_matches('\u{feff}').trim();
         let key = match text.split_at_checked("Bearer".len()) {
-            Some((word, rest)) if word.eq_ignore_ascii_case("Bearer") && rest.starts_with([' ', '\t']) => rest.trim(),
+            Some((word, rest)) if word.eq_ignore_ascii_case("Bearer") && rest.starts_with([' ', '\t']) => {
+                rest.trim()
+            }
             _ => text,
         };
         let bare = key.trim_matches(['$', '{', '}', '<', '>']);

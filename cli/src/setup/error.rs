@@ -31,6 +31,14 @@ pub(crate) enum SetupError {
 }
 
 impl SetupError {
+    pub(crate) fn invalid(file: &Path, faults: Vec<SetupFault>) -> Self {
+        let more = faults.len().saturating_sub(1);
+        match faults.into_iter().next() {
+            Some(first) => Self::Invalid { file: file.to_owned(), first: Box::new(first), more },
+            None => Self::unusable(file.display(), "it is invalid", "Check it with `blobgate check`"),
+        }
+    }
+
     pub(crate) fn unusable(
         what: impl std::fmt::Display,
         why: impl std::fmt::Display,

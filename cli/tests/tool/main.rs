@@ -13,6 +13,7 @@ mod demo;
 mod explain;
 mod hostile;
 mod inbox;
+mod init;
 mod mint;
 mod mistakes;
 mod output;

@@ -138,7 +138,7 @@ impl Builder {
             // Of every tag, yaml-cpp keeps only that it is not a quoted text's own.
             YamlReader::Envoy => is_plain || tag.is_any,
             YamlReader::Json => is_plain,
-            YamlReader::Kubernetes => is_plain && !tag.is_text,
+            YamlReader::Kubernetes | YamlReader::Setup => is_plain && !tag.is_text,
         };
         if is_resolved { resolve(text, self.reader) } else { YamlValue::Text(text.to_owned()) }
     }

@@ -8,6 +8,7 @@ pub(super) fn resolve(text: &str, reader: YamlReader) -> YamlValue {
         YamlReader::Envoy => resolve_for_envoy(text),
         YamlReader::Json => resolve_json(text),
         YamlReader::Kubernetes => resolve_for_kubernetes(text),
+        YamlReader::Setup => resolve_for_setup(text),
     }
 }
 
@@ -34,6 +35,16 @@ fn resolve_json(text: &str) -> YamlValue {
         "true" => YamlValue::Bool(true),
         "false" => YamlValue::Bool(false),
         _ => parse_decimal(text).map_or_else(|| YamlValue::Text(text.to_owned()), YamlValue::Number),
+    }
+}
+
+/// Numbers and truth values that no reader of YAML takes for another value.
+fn resolve_for_setup(text: &str) -> YamlValue {
+    let has_leading_zero = text.len() > 1 && text.starts_with('0') && !text.starts_with("0.");
+    match text {
+        _ if is_null(text) => YamlValue::Null,
+        _ if has_leading_zero || text.starts_with('+') => YamlValue::Text(text.to_owned()),
+        _ => resolve_json(text),
     }
 }
 

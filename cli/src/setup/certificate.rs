@@ -1,0 +1,181 @@
+//! The certificate of the public listener and its key.
+
+use super::error::SetupError;
+use super::host::SetupHost;
+use rustls::client::verify_server_name;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, IpAddr, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
+use rustls::sign::CertifiedKey;
+use std::path::Path;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// A warning comes this long before the end.
+const SOON: time::Duration = time::Duration::days(7);
+/// Larger files are none.
+const MAX_PEM: u64 = 1 << 20;
+
+/// A certificate with its key: the files, and the names in the setup file.
+pub(crate) struct CertificateFiles<'f> {
+    pub(crate) certificate: &'f Path,
+    pub(crate) certificate_shown: &'f Path,
+    pub(crate) key: &'f Path,
+    pub(crate) key_shown: &'f Path,
+}
+
+/// Checks that the certificate names the host and has the key. Returns a warning about its time.
+pub(crate) fn check_certificate(
+    files: &CertificateFiles<'_>,
+    host: &SetupHost,
+    now: OffsetDateTime,
+) -> Result<Option<String>, SetupError> {
+    files.check(host, now)
+}
+
+impl CertificateFiles<'_> {
+    fn check(&self, host: &SetupHost, now: OffsetDateTime) -> Result<Option<String>, SetupError> {
+        let chain = self.read_chain()?;
+        let of_certificate =
+            |why: String, remedy: &str| SetupError::unusable(self.certificate_shown.display(), why, remedy);
+        let no_certificate = |why: &dyn std::fmt::Display| {
+            of_certificate(
+                format!("it has no certificate that can be read: {why}"),
+                "Name a PEM file with one",
+            )
+        };
+        let Some(first) = chain.first() else { return Err(no_certificate(&"it is empty")) };
+        let parsed = ParsedCertificate::try_from(first).map_err(|why| no_certificate(&why))?;
+        let (_, certificate) = X509Certificate::from_der(first).map_err(|why| no_certificate(&why))?;
+        let key = self.read_key()?;
+        let key = default_provider().key_provider.load_private_key(key).map_err(|_| {
+            let why = "its kind of key is unknown here";
+            SetupError::unusable(self.key_shown.display(), why, "Use an ECDSA P-256 or an RSA key")
+        })?;
+        CertifiedKey::new(chain.clone(), key).keys_match().map_err(|_| {
+            let why =
+                format!("it is the key of another certificate than {}", self.certificate_shown.display());
+            SetupError::unusable(self.key_shown.display(), why, "Name the pair in `tls`")
+        })?;
+        let name = match host {
+            SetupHost::Name(name) => {
+                ServerName::try_from(name.as_str()).map_err(|why| no_certificate(&why))?
+            }
+            SetupHost::Ip(ip) => ServerName::IpAddress(IpAddr::from(*ip)),
+        };
+        verify_server_name(&parsed, &name).map_err(|_| {
+            let names = names(&certificate);
+            of_certificate(
+                format!("it is for {names}, and not for {host}"),
+                "Get a certificate for that host, or correct `host`",
+            )
+        })?;
+        Ok(self.time_warning(&certificate, now))
+    }
+
+    /// Envoy notices a new file in the certificate's folder, and not that a link points elsewhere.
+    pub(crate) fn link_warning(&self) -> Option<String> {
+        let is_link = |path: &Path| std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+        let all = [(self.certificate, self.certificate_shown), (self.key, self.key_shown)];
+        let (_, shown) = all.into_iter().find(|(path, _)| is_link(path))?;
+        Some(format!(
+            "{} is a symbolic link, and Envoy does not notice when it points elsewhere: move renewed files over it, as in \
+             docs/howto/rotate-keys.md",
+            shown.display()
+        ))
+    }
+
+    fn read_chain(&self) -> Result<Vec<CertificateDer<'static>>, SetupError> {
+        let bytes = read_pem(self.certificate, self.certificate_shown)?;
+        let unusable =
+            |why: &str, remedy: &str| SetupError::unusable(self.certificate_shown.display(), why, remedy);
+        let chain = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
+        match chain {
+            Ok(chain) if !chain.is_empty() => Ok(chain),
+            Ok(_) if has(&bytes, "PRIVATE KEY-----") => {
+                Err(unusable("it is a key, not a certificate", "Name the certificate in `tls.certificate`"))
+            }
+            Ok(_) => Err(unusable(
+                "it has no certificate in PEM form",
+                "Name a file with -----BEGIN CERTIFICATE-----",
+            )),
+            Err(_) => Err(unusable("its PEM text is damaged", "Copy the file again")),
+        }
+    }
+
+    fn read_key(&self) -> Result<PrivateKeyDer<'static>, SetupError> {
+        let bytes = read_pem(self.key, self.key_shown)?;
+        let unusable = |why: &str, remedy: &str| SetupError::unusable(self.key_shown.display(), why, remedy);
+        if has(&bytes, "ENCRYPTED") {
+            return Err(unusable(
+                "it is encrypted, and Envoy asks for no passphrase",
+                "Decrypt it: `openssl pkey -in KEY -out NEW_KEY`",
+            ));
+        }
+        PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
+            if has(&bytes, "BEGIN CERTIFICATE-----") {
+                unusable("it is a certificate, not a key", "Name the key in `tls.key`")
+            } else {
+                unusable("it has no key in PEM form", "Name a file with -----BEGIN PRIVATE KEY-----")
+            }
+        })
+    }
+
+    /// An expired certificate is a warning: a renewal may be on its way, and Envoy serves it as it is.
+    fn time_warning(&self, certificate: &X509Certificate<'_>, now: OffsetDateTime) -> Option<String> {
+        let validity = certificate.validity();
+        let (start, end) = (validity.not_before.to_datetime(), validity.not_after.to_datetime());
+        let date = |time: OffsetDateTime| time.format(&Rfc3339).unwrap_or_default();
+        let what = if now > end {
+            format!("expired at {}. RunBlob refuses it: renew it", date(end))
+        } else if now < start {
+            format!("is valid from {} on. RunBlob refuses it until then: check the clock", date(start))
+        } else if end - now < SOON {
+            format!("expires at {}: renew it", date(end))
+        } else {
+            return None;
+        };
+        Some(format!("{} {what}", self.certificate_shown.display()))
+    }
+}
+
+fn read_pem(file: &Path, shown: &Path) -> Result<Vec<u8>, SetupError> {
+    let unusable = |why: String| {
+        SetupError::unusable(shown.display(), why, "Name a PEM file that you may read in `tls`")
+    };
+    let size = std::fs::metadata(file).map_err(|why| unusable(why.to_string()))?.len();
+    if size > MAX_PEM {
+        return Err(unusable("it has over 1 MiB".to_owned()));
+    }
+    std::fs::read(file).map_err(|why| unusable(why.to_string()))
+}
+
+fn has(bytes: &[u8], mark: &str) -> bool {
+    String::from_utf8_lossy(bytes).contains(mark)
+}
+
+/// The names of a certificate, as far as a sentence can have them.
+fn names(certificate: &X509Certificate<'_>) -> String {
+    const MAX_NAMES: usize = 5;
+    use x509_parser::extensions::GeneralName;
+    let alternative = certificate.subject_alternative_name().ok().flatten();
+    let names = alternative.iter().flat_map(|names| &names.value.general_names);
+    let mut shown: Vec<String> = names
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            GeneralName::IPAddress(bytes) => match bytes.len() {
+                4 => <[u8; 4]>::try_from(*bytes).ok().map(|ip| std::net::IpAddr::from(ip).to_string()),
+                16 => <[u8; 16]>::try_from(*bytes).ok().map(|ip| std::net::IpAddr::from(ip).to_string()),
+                _ => None,
+            },
+            _ => None,
+        })
+        .collect();
+    if shown.len() > MAX_NAMES {
+        shown.truncate(MAX_NAMES);
+        shown.push("others".to_owned());
+    }
+    if shown.is_empty() { "no host (it has no subjectAltName)".to_owned() } else { shown.join(", ") }
+}

@@ -1,0 +1,386 @@
+//! Reads a setup file. Every fault is reported, in the order of the file.
+
+use super::error::SetupFault;
+use super::gate;
+use super::host::{HostUse, SetupHost};
+use super::reader::{SetupReader, show};
+use super::service::ServiceUrl;
+use super::{Setup, SetupHook, SetupPorts, SetupServices};
+use crate::check::cursor::{Spot, YamlCursor};
+use crate::check::syntax_error;
+use crate::check::yaml::{YamlNode, YamlReader, YamlValue, parse_yaml};
+use blobgate_inbox::store::Place;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// The keys of the file.
+pub(super) const KEYS: [&str; 13] = [
+    "host",
+    "listen",
+    "tls",
+    "environment",
+    "hook",
+    "api_key_file",
+    "token_keys",
+    "signing_keys",
+    "services",
+    "inbox",
+    "run",
+    "module",
+    "ports",
+];
+pub(super) const HOOK_KEYS: [&str; 5] = ["name", "path", "trust", "source", "result_url"];
+pub(super) const TLS_KEYS: [&str; 2] = ["certificate", "key"];
+pub(super) const SERVICE_KEYS: [&str; 3] = ["completed", "failed", "quarantined"];
+pub(super) const INBOX_KEYS: [&str; 1] = ["store"];
+pub(super) const PORT_KEYS: [&str; 4] = ["services", "metrics", "inbox", "admin"];
+
+pub(super) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 443);
+pub(super) const DEFAULT_RUN: &str = "run";
+/// Envoy itself answers it, for load balancers.
+const HEALTH: &str = "/healthz";
+/// The longest path of a socket on Linux, without its end.
+const MAX_SOCKET: usize = 107;
+
+/// The setup that a file's text stands for.
+pub(super) fn parse(file: &Path, text: &str) -> Result<Setup, Vec<SetupFault>> {
+    let root = root(text).map_err(|fault| vec![fault])?;
+    let root = YamlCursor::new(&root, "");
+    let mut reader = SetupReader::default();
+    let setup = setup(file, &root, &mut reader);
+    let mut faults = reader.faults;
+    faults.sort_by_key(|fault| (fault.line, fault.column));
+    match setup {
+        Some(setup) if faults.is_empty() => Ok(setup),
+        _ => Err(faults),
+    }
+}
+
+fn root(text: &str) -> Result<YamlNode, SetupFault> {
+    const EXPECTED: &str = "write host, tls, environment, hook, services and inbox, or run `blobgate init`";
+    let fault = |line, column, wrong: &str, remedy: &str| SetupFault {
+        line,
+        column,
+        field: "the file".to_owned(),
+        wrong: wrong.to_owned(),
+        remedy: remedy.to_owned(),
+    };
+    let documents = parse_yaml(text, YamlReader::Setup).map_err(|error| {
+        let finding = syntax_error(&error, text);
+        SetupFault {
+            line: finding.line,
+            column: finding.column,
+            field: finding.field,
+            wrong: finding.wrong,
+            remedy: finding.remedy,
+        }
+    })?;
+    let mut documents = documents.into_iter().filter(|document| document.value != YamlValue::Null);
+    let Some(root) = documents.next() else { return Err(fault(0, 0, "is empty", EXPECTED)) };
+    if let Some(second) = documents.next() {
+        return Err(fault(second.line, second.column, "has a second document", "write one"));
+    }
+    match root.value {
+        YamlValue::Map(_) => Ok(root),
+        _ => Err(fault(root.line, root.column, &format!("is {}", show(&root)), EXPECTED)),
+    }
+}
+
+fn setup(file: &Path, root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<Setup> {
+    let none = |_: &str| None;
+    reader.object(root, &KEYS, &none);
+    let host = required(root, "host", "the public name, such as hooks.example.com", reader);
+    let host = host.and_then(|value| host_of(&value, reader));
+    let listen = match root.get("listen") {
+        Some(value) => listen(&value, reader),
+        None => Some(DEFAULT_LISTEN),
+    };
+    let tls = required(root, "tls", "tls: {certificate: certs/edge.pem, key: certs/edge-key.pem}", reader);
+    let tls = tls.filter(|tls| reader.object(tls, &TLS_KEYS, &none));
+    let mut tls_file = |key| {
+        let tls = tls.as_ref()?;
+        reader.missing(tls, key, "the name of a PEM file");
+        reader.path(&tls.get(key)?, "the name of a PEM file")
+    };
+    let (certificate, certificate_key) = (tls_file("certificate"), tls_file("key"));
+    let hook = required(root, "hook", "hook with path, trust, source and result_url", reader);
+    let hook = hook.filter(|hook| reader.object(hook, &HOOK_KEYS, &of_envoy));
+    if let Some(path) = hook.as_ref().and_then(|hook| hook.get("path"))
+        && path.text() == Some(HEALTH)
+    {
+        reader.fault(
+            path.spot(),
+            "is the path of Envoy's own health check",
+            "write another, such as /webhook/{token}",
+        );
+    }
+    let api_key_file = root.get("api_key_file").map(|value| {
+        reader.path(&value, "the name of a file with RunBlob's API key, such as secrets/runblob-key")
+    });
+    let services = required(root, "services", "services with completed and failed", reader);
+    let services = services.filter(|services| reader.object(services, &SERVICE_KEYS, &none));
+    let store = store(root, reader);
+    let run = match root.get("run") {
+        Some(value) => run(&value, reader),
+        None => Some(PathBuf::from(DEFAULT_RUN)),
+    };
+    let module = root.get("module").map(|value| reader.path(&value, "the name of blobgate.wasm"));
+    let ports = ports(root, reader);
+    if let (Some(listen), Some(ports)) = (listen, ports) {
+        check_ports(root, listen, ports, reader);
+    }
+    let gate = gate::check(root, reader).to_json();
+    let services = services.and_then(|services| service_urls(&services, reader));
+    let setup = Setup {
+        file: file.to_owned(),
+        folder: folder(file),
+        host: host?,
+        listen: listen?,
+        certificate: certificate?,
+        certificate_key: certificate_key?,
+        environment: root.text_at(&["environment"]).unwrap_or_default().to_owned(),
+        hook: hook_of(&hook?),
+        api_key_file: all(api_key_file)?,
+        token_keys: root.get("token_keys").map(|keys| keys.node().to_json()),
+        signing_keys: signing_keys(&gate),
+        services: services?,
+        store: store?,
+        run: run?,
+        module: all(module)?,
+        ports: ports?,
+        gate,
+    };
+    check_loops(&setup, root, reader);
+    Some(setup)
+}
+
+/// `None` for an invalid value; a missing one is valid.
+#[allow(clippy::option_option, reason = "a missing key and an invalid value differ")]
+fn all<T>(value: Option<Option<T>>) -> Option<Option<T>> {
+    match value {
+        Some(None) => None,
+        Some(Some(value)) => Some(Some(value)),
+        None => Some(None),
+    }
+}
+
+fn required<'y>(
+    at: &YamlCursor<'y>,
+    key: &str,
+    expected: &str,
+    reader: &mut SetupReader,
+) -> Option<YamlCursor<'y>> {
+    reader.missing(at, key, expected);
+    at.get(key)
+}
+
+/// A key that only envoy.yaml has.
+fn of_envoy(key: &str) -> Option<String> {
+    let sections = blobgate::config::sections();
+    let hook = sections.iter().find(|section| section.keys.iter().any(|known| known.key == "dialect"))?;
+    hook.keys
+        .iter()
+        .any(|known| known.key == key)
+        .then(|| format!("remove it, and edit {key} in the rendered envoy.yaml"))
+}
+
+fn folder(file: &Path) -> PathBuf {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+}
+
+fn host_of(value: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<SetupHost> {
+    let text = reader.text(value, "the public name, such as hooks.example.com")?;
+    match SetupHost::parse(text, HostUse::Public) {
+        Ok(host) => Some(host),
+        Err(why) => {
+            reader.fault(value.spot(), why.to_string(), why.remedy());
+            None
+        }
+    }
+}
+
+fn listen(value: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<SocketAddr> {
+    const EXPECTED: &str = "write ADDRESS:PORT, such as 0.0.0.0:443 or \"[::]:443\"";
+    let address =
+        value.text().and_then(|text| text.parse::<SocketAddr>().ok()).filter(|address| address.port() > 0);
+    if address.is_none() {
+        reader.fault(value.spot(), format!("is {}", show(value.node())), EXPECTED);
+    }
+    address
+}
+
+/// Reads the store's place. A wrong one is not shown: it may contain a password.
+fn store(root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<String> {
+    const EXPECTED: &str = "sqlite:/var/lib/blobgate/inbox.db, or postgres://USER@HOST/DATABASE";
+    let inbox = required(root, "inbox", "inbox: {store: \"sqlite:/var/lib/blobgate/inbox.db\"}", reader)?;
+    if !reader.object(&inbox, &INBOX_KEYS, &|_| None) {
+        return None;
+    }
+    let value = required(&inbox, "store", EXPECTED, reader)?;
+    let text = match value.text() {
+        Some(_) => reader.text(&value, EXPECTED)?,
+        None => {
+            reader.fault(value.spot(), "is no text", format!("write {EXPECTED}"));
+            return None;
+        }
+    };
+    let wrong = match text.parse::<Place>() {
+        Err(why) => (format!("does not load: {why}"), String::new()),
+        Ok(Place::Postgres(url)) => {
+            let has_password =
+                url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password");
+            if !has_password {
+                return Some(text.to_owned());
+            }
+            let remedy = "remove it, and write PGPASSWORD=... into secrets/env";
+            ("has a password, which each reader of the file gets".to_owned(), remedy.to_owned())
+        }
+        Ok(Place::Sqlite(path)) => match path.to_string_lossy() {
+            path if path.starts_with('~') => {
+                ("begins with ~, which only a shell replaces".to_owned(), "write the whole path".to_owned())
+            }
+            path if path.ends_with('/') => ("is a folder".to_owned(), format!("write {EXPECTED}")),
+            path if path.contains(":memory:") => {
+                ("is in memory, so a restart loses every event".to_owned(), format!("write {EXPECTED}"))
+            }
+            _ => return Some(text.to_owned()),
+        },
+    };
+    reader.fault(value.spot(), wrong.0, wrong.1);
+    None
+}
+
+fn run(value: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<PathBuf> {
+    let run = reader.path(value, "the name of a folder, such as run")?;
+    if run.join("admin.sock").as_os_str().len() > MAX_SOCKET {
+        reader.fault(
+            value.spot(),
+            "is too long for Envoy's admin socket in it",
+            "write a path of up to 96 bytes",
+        );
+        return None;
+    }
+    Some(run)
+}
+
+fn ports(root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<SetupPorts> {
+    let mut ports = SetupPorts::default();
+    let Some(given) = root.get("ports") else { return Some(ports) };
+    if !reader.object(&given, &PORT_KEYS, &|_| None) {
+        return None;
+    }
+    let targets: [(&str, &mut u16); 4] = [
+        ("services", &mut ports.services),
+        ("metrics", &mut ports.metrics),
+        ("inbox", &mut ports.inbox),
+        ("admin", &mut ports.admin),
+    ];
+    let mut is_valid = true;
+    for (key, target) in targets {
+        if let Some(value) = given.get(key) {
+            match reader.port(&value) {
+                Some(port) => *target = port,
+                None => is_valid = false,
+            }
+        }
+    }
+    is_valid.then_some(ports)
+}
+
+/// Each listener has a port of its own.
+fn check_ports(root: &YamlCursor<'_>, listen: SocketAddr, ports: SetupPorts, reader: &mut SetupReader) {
+    let named = ports.named();
+    let place = |key: &str| {
+        let at = root
+            .at(&["ports", key])
+            .map(|value| value.spot())
+            .or_else(|| root.get("listen").map(|at| at.spot()));
+        let at = at.unwrap_or_else(|| root.spot());
+        Spot { field: format!("ports.{key}"), ..at }
+    };
+    for (index, (key, port)) in named.iter().enumerate() {
+        let other = named
+            .iter()
+            .take(index)
+            .find(|(_, other)| other == port)
+            .map(|(other, _)| format!("ports.{other}"));
+        let other = other.or_else(|| (listen.port() == *port).then(|| "listen".to_owned()));
+        if let Some(other) = other {
+            reader.fault(place(key), format!("is {port}, as in {other}"), "write another port");
+        }
+    }
+}
+
+fn service_urls(services: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<SetupServices> {
+    const EXPECTED: &str = "http://HOST:PORT, such as http://127.0.0.1:5000";
+    let mut read = |key: &str| {
+        let value = services.get(key)?;
+        // A URL may contain a password.
+        let text = match value.text() {
+            Some(_) => reader.text(&value, EXPECTED)?,
+            None => {
+                reader.fault(value.spot(), "is no text", format!("write {EXPECTED}"));
+                return None;
+            }
+        };
+        match ServiceUrl::parse(text) {
+            Ok(url) => Some(url),
+            Err(why) => {
+                reader.fault(value.spot(), why.to_string(), why.remedy());
+                None
+            }
+        }
+    };
+    let (completed, failed, quarantined) = (read("completed"), read("failed"), read("quarantined"));
+    for key in ["completed", "failed"] {
+        reader.missing(services, key, EXPECTED);
+    }
+    Some(SetupServices { completed: completed?, failed: failed?, quarantined })
+}
+
+/// No service is one of the setup's own listeners: its deliveries would come back for ever.
+fn check_loops(setup: &Setup, root: &YamlCursor<'_>, reader: &mut SetupReader) {
+    let services = &setup.services;
+    let all = [
+        ("completed", Some(&services.completed)),
+        ("failed", Some(&services.failed)),
+        ("quarantined", services.quarantined.as_ref()),
+    ];
+    for (key, url) in all {
+        let Some(own) = url.and_then(|url| own_listener(setup, url)) else { continue };
+        if let Some(value) = root.at(&["services", key]) {
+            let wrong = format!("is this setup's own listener ({own}), so deliveries would run in a circle");
+            reader.fault(value.spot(), wrong, "write the address of your service");
+        }
+    }
+}
+
+fn own_listener(setup: &Setup, url: &ServiceUrl) -> Option<String> {
+    let is_public = |ip: IpAddr| match &url.host {
+        SetupHost::Ip(other) => ip == *other || (ip.is_unspecified() && other.is_loopback()),
+        SetupHost::Name(_) => url.host.is_loopback() && (ip.is_unspecified() || ip.is_loopback()),
+    };
+    if url.port == setup.listen.port() && (url.host == setup.host || is_public(setup.listen.ip())) {
+        return Some("listen".to_owned());
+    }
+    let own = setup.ports.named().into_iter().find(|(_, port)| *port == url.port);
+    own.filter(|_| url.host.is_loopback()).map(|(key, _)| format!("ports.{key}"))
+}
+
+fn hook_of(hook: &YamlCursor<'_>) -> SetupHook {
+    let json = |key| hook.get(key).map(|value| value.node().to_json()).unwrap_or_default();
+    SetupHook {
+        name: hook.text_at(&["name"]).unwrap_or(gate::DEFAULT_HOOK).to_owned(),
+        path: hook.text_at(&["path"]).unwrap_or_default().to_owned(),
+        trust: json("trust"),
+        source: json("source"),
+        result_url: json("result_url"),
+    }
+}
+
+/// The names in the gate's configuration, which has the default.
+fn signing_keys(gate: &serde_json::Value) -> Vec<String> {
+    let names = gate.pointer("/sign/env").and_then(serde_json::Value::as_array);
+    let names = names.into_iter().flatten();
+    names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+}
