@@ -70,7 +70,8 @@ a part that ends, ends all. A service that does not answer is a warning: its eve
 A part that ends later starts again after 0.5 s, and after doubling waits of up to 30 s. That is so
 after any exit, also after a `kill`. `kill -USR1 PID` of this program ends a wait.
 
-The log on standard output has a line for each event, refusal, fault and restart. No file grows.
+The log on standard output has a line for each event, refusal, fault and restart. The only file is
+RUN/health.log, with a line when the inbox stops or starts to accept events.
   2026-11-30T12:00:00Z  gate      stored completed 1f0c... hook=veo3 job=order-17
   2026-11-30T12:00:00Z  gate      delivered completed 1f0c... hook=veo3 attempt=1 status=200
 
@@ -78,7 +79,7 @@ Ctrl-C, SIGTERM and SIGHUP end all within 30 s: the gate answers its deliveries,
 its attempts. A second signal ends all at once. On Linux, `kill -9` of this program does too.
 
 With --sandbox, Envoy gets RUN/envoy.yaml, and clients of the sandbox the key in RUN/sandbox-key.
-RUN is the folder `run` of the setup. The sandbox has port 9443, or another if that is taken.
+The sandbox has port 9443, or another if that is taken. RUN is the folder `run` of the setup.
 
 With --dev, it reads ./envoy.yaml of a clone, and starts each part at its address there:
   video, failure, quarantine   `blobgate receiver`, once each

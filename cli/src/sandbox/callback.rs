@@ -33,7 +33,8 @@ pub(super) struct InvalidResolvedHost;
 /// Parses `hooks.example.com=127.0.0.1:8443`.
 pub(super) fn parse_resolved(text: &str) -> Result<ResolvedHost, InvalidResolvedHost> {
     let (host, address) = text.split_once('=').ok_or(InvalidResolvedHost)?;
-    let is_name = !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    let is_name =
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
     match address.parse() {
         Ok(address) if is_name => Ok(ResolvedHost { host: host.to_ascii_lowercase(), address }),
         _ => Err(InvalidResolvedHost),
@@ -121,7 +122,16 @@ mod tests {
         let address = SocketAddr::from(([127, 0, 0, 1], 8443));
         let expected = ResolvedHost { host: "hooks.example.com".to_owned(), address };
         assert_eq!(parse_resolved("Hooks.example.com=127.0.0.1:8443"), Ok(expected));
-        for text in ["", "a", "a=", "=127.0.0.1:1", "a=127.0.0.1", "a=b:1", "a b=127.0.0.1:1", "https://a=127.0.0.1:1"] {
+        for text in [
+            "",
+            "a",
+            "a=",
+            "=127.0.0.1:1",
+            "a=127.0.0.1",
+            "a=b:1",
+            "a b=127.0.0.1:1",
+            "https://a=127.0.0.1:1",
+        ] {
             assert_eq!(parse_resolved(text), Err(InvalidResolvedHost), "{text}");
         }
     }

@@ -113,7 +113,10 @@ mod tests {
             )
         };
         shows(&edge("accepted", 200, "inbox"), Some("stored completed id-1 hook=veo3 job=order-17"));
-        shows(&edge("observed", 204, "video_service"), Some("delivered completed id-1 hook=veo3 job=order-17"));
+        shows(
+            &edge("observed", 204, "video_service"),
+            Some("delivered completed id-1 hook=veo3 job=order-17"),
+        );
         shows(&edge("accepted", 503, "inbox"), None);
         shows(&edge("quarantined", 200, "inbox"), None);
         let attempt = |status: u16| {
@@ -128,7 +131,9 @@ mod tests {
             Some("not delivered failed id-1 hook=veo3 attempt=2 status=404 details=via_upstream"),
         );
         let other = |status: u16| {
-            format!(r#"{{"event":null,"hook":null,"status":{status},"details":"overload","source":"192.0.2.1"}}"#)
+            format!(
+                r#"{{"event":null,"hook":null,"status":{status},"details":"overload","source":"192.0.2.1"}}"#
+            )
         };
         shows(&other(503), Some("answered 503 details=overload source=192.0.2.1"));
         for quiet in [&other(200), &other(404), "{", "{}", r#"{"attempt":null,"status":503}"#] {

@@ -135,16 +135,8 @@ fn roles(layout: Layout) -> &'static [Role] {
 }
 
 fn listeners(layout: Layout, at: &Addresses) -> Vec<PlannedListener> {
-    let mut all = vec![
-        at.edge,
-        at.plaintext,
-        at.services,
-        at.metrics,
-        at.video,
-        at.failure,
-        at.quarantine,
-        at.sandbox,
-    ];
+    let mut all =
+        vec![at.edge, at.plaintext, at.services, at.metrics, at.video, at.failure, at.quarantine, at.sandbox];
     if layout == Layout::WithInbox {
         all.extend([at.inbox, at.admin]);
     }
@@ -252,8 +244,7 @@ async fn prepare(plan: &StartPlan) -> Result<(), Error> {
 
 /// Runs in another process, so that this one never opens the store.
 async fn migrate(plan: &StartPlan) -> Result<()> {
-    let migrated =
-        Command::new(&plan.tool).args(["inbox", "migrate", "--store", STORE]).output().await?;
+    let migrated = Command::new(&plan.tool).args(["inbox", "migrate", "--store", STORE]).output().await?;
     if !migrated.status.success() {
         bail!("{}", super::migration_error(&migrated.stderr));
     }

@@ -18,9 +18,7 @@ const ACTIVE: &str = "http.edge.downstream_rq_active";
 
 /// A second signal ends all at once.
 pub(super) async fn end(parts: &mut Parts, plan: &StartPlan, signals: &mut Signals) {
-    let second = async {
-        while signals.next().await == SignalRequest::StartAgain {}
-    };
+    let second = async { while signals.next().await == SignalRequest::StartAgain {} };
     tokio::select! {
         () = end_in_order(parts, plan) => return,
         () = second => (),

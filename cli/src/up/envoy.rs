@@ -156,7 +156,10 @@ mod tests {
             fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
             let error = EnvoyProgram::find(Some(&file)).err().unwrap().to_string();
-            assert!(error.starts_with(&format!("cannot run Envoy as {}: {why}. ", file.display())), "{error}");
+            assert!(
+                error.starts_with(&format!("cannot run Envoy as {}: {why}. ", file.display())),
+                "{error}"
+            );
         }
         let file = folder.path().join("text");
         fs::write(&file, "text").unwrap();

@@ -73,7 +73,7 @@ impl PartLog {
     pub(super) fn place(&self, name: &str) -> String {
         match self {
             Self::Files(folder) => format!("See {}/{name}.log", folder.display()),
-            Self::Stdout(..) => "Its last lines are above".to_owned(),
+            Self::Stdout(..) => "The log above has its lines".to_owned(),
         }
     }
 

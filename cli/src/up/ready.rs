@@ -43,8 +43,8 @@ async fn answers(client: &Client, ready: &ReadyWhen) -> bool {
         ReadyWhen::Answers(url) => {
             client.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
         }
-        ReadyWhen::Accepts(address) => {
-            timeout(ANSWER_TIMEOUT, TcpStream::connect(address)).await.is_ok_and(|connected| connected.is_ok())
-        }
+        ReadyWhen::Accepts(address) => timeout(ANSWER_TIMEOUT, TcpStream::connect(address))
+            .await
+            .is_ok_and(|connected| connected.is_ok()),
     }
 }

@@ -26,7 +26,8 @@ fn gate_reason(lines: &[String]) -> Option<String> {
     if let Some(why) = lines.iter().rev().find_map(|line| module_reason(line)) {
         return Some(format!("the gate refuses its configuration: {}. {CORRECT}", short(why)));
     }
-    let rejection = text.rsplit_once("error `").and_then(|(_, rest)| rest.split_once("` initializing config"));
+    let rejection =
+        text.rsplit_once("error `").and_then(|(_, rest)| rest.split_once("` initializing config"));
     let rejection = rejection.map(|(why, _)| why);
     let other = || lines.iter().rev().find_map(|line| line.split_once("critical: ")).map(|(_, why)| why);
     let why = rejection.or_else(other)?;
@@ -40,7 +41,8 @@ fn gate_reason(lines: &[String]) -> Option<String> {
 fn module_reason(line: &str) -> Option<&str> {
     let (level, rest) = line.split_once(": wasm log blobgate")?;
     let (_, text) = rest.split_once(": blobgate")?;
-    (level.ends_with("error") || level.ends_with("critical")).then(|| text.trim_start_matches(": ").trim_start_matches("cannot load the configuration: "))
+    (level.ends_with("error") || level.ends_with("critical"))
+        .then(|| text.trim_start_matches(": ").trim_start_matches("cannot load the configuration: "))
 }
 
 /// One line of single spaces.
@@ -72,7 +74,9 @@ mod tests {
         says(
             Role::Gate,
             &["warning: old", unknown, "  envoy.yaml'", "Protobuf message"],
-            Some("Protobuf message (type envoy.config.bootstrap.v3.Bootstrap reason INVALID_ARGUMENT: invalid JSON in x: no such field: 'adress') has unknown fields"),
+            Some(
+                "Protobuf message (type envoy.config.bootstrap.v3.Bootstrap reason INVALID_ARGUMENT: invalid JSON in x: no such field: 'adress') has unknown fields",
+            ),
         );
         let dump = r#"critical: error `Unable to parse JSON as proto (could not find @type 'foo'): {"static_resources":{"listeners":[]}}` initializing config"#;
         says(Role::Gate, &[dump], Some("Unable to parse JSON as proto (could not find @type 'foo')"));

@@ -8,7 +8,9 @@ mod services;
 use super::envoy::EnvoyProgram;
 use super::log::{PartLog, StdoutForm, last_readable};
 use super::part::Parts;
-use super::plan::{Layout, PartCommand, PlannedListener, Probe, ReadyWhen, Role, StartPlan, reachable, words};
+use super::plan::{
+    Layout, PartCommand, PlannedListener, Probe, ReadyWhen, Role, StartPlan, reachable, words,
+};
 use super::signals::{ParentWatch, Signals};
 use super::supervise::{self, Started};
 use super::{Error, addresses, drain, ports};

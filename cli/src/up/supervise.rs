@@ -26,7 +26,8 @@ pub(super) async fn start(
     for command in &plan.parts {
         parts.add(Part::start(command, plan)?);
     }
-    let ready = ready::wait(&plan.probes, &plan.log.place("*"));
+    let log = plan.log.place("*");
+    let ready = ready::wait(&plan.probes, &log);
     tokio::pin!(ready);
     loop {
         tokio::select! {
@@ -64,13 +65,13 @@ pub(super) async fn run(
             role = restarts.next_due() => start_later(role, plan, parts, &mut restarts),
             (role, status) = parts.first_to_end() => {
                 // Only the inbox starts again at once.
-                let step = |ran| {
-                    let quick_ends = if role == Role::Inbox { quick_ends.count(ran) } else { 0 };
-                    next(plan.layout, role, End::of(status), quick_ends)
-                };
                 let EndedPart { ran, lines } = parts.remove(role).await;
-                match step(ran) {
-                    NextStep::EndAll => return Err(Error::Ended { role, status, lines, log: plan.log.place(&role.to_string()) }),
+                let quick_ends = if role == Role::Inbox { quick_ends.count(ran) } else { 0 };
+                match next(plan.layout, role, End::of(status), quick_ends) {
+                    NextStep::EndAll => {
+                        let log = plan.log.place(&role.to_string());
+                        return Err(Error::Ended { role, status, lines, log });
+                    }
                     NextStep::Continue => report_end(plan, role, status),
                     NextStep::StartAgain => {
                         plan.log.report(format_args!("{role} has ended ({status}). Its store has all events."));
@@ -140,9 +141,8 @@ fn report_end(plan: &StartPlan, role: Role, status: ExitStatus) {
         _ => "Its events wait in the inbox.",
     };
     let pid = std::process::id();
-    plan.log.report(format_args!(
-        "{role} has ended ({status}). {meanwhile} `kill -USR1 {pid}` starts it again."
-    ));
+    plan.log
+        .report(format_args!("{role} has ended ({status}). {meanwhile} `kill -USR1 {pid}` starts it again."));
 }
 
 /// Starts all ended parts.

@@ -18,7 +18,10 @@ pub(super) fn text(prepared: &PreparedSetup, took: Duration) -> String {
     if let Some(url) = &services.quarantined {
         lines.push((url.to_string(), "your service for quarantined events".to_owned()));
     }
-    lines.push((format!("http://127.0.0.1:{}/stats/prometheus", ports.metrics), "the gate's metrics".to_owned()));
+    lines.push((
+        format!("http://127.0.0.1:{}/stats/prometheus", ports.metrics),
+        "the gate's metrics".to_owned(),
+    ));
     lines.push((format!("http://127.0.0.1:{}/metrics", ports.admin), "the inbox's metrics".to_owned()));
     if let Some(sandbox) = &prepared.sandbox {
         let about = "the sandbox: RunBlob's API, a generation takes two seconds".to_owned();
@@ -36,7 +39,7 @@ In another terminal:
   {tool} inbox ls{admin}       # lists the stored events
   {tool} why ID{admin}         # tells where the event of a generation is
 
-The log follows. There is no log file. Ctrl-C or `kill {pid}` ends everything.
+The log follows, and stands in no file. Ctrl-C or `kill {pid}` ends everything.
 
 ",
         version = envoy.version,
@@ -79,7 +82,8 @@ fn order(prepared: &PreparedSetup, tool: &str) -> String {
         SetupHost::Ip(ip) if ip.is_ipv6() => format!("[{ip}]"),
         host => host.to_string(),
     };
-    let connect = if host == "localhost" { String::new() } else { format!(" --connect-to ::127.0.0.1:{port}") };
+    let connect =
+        if host == "localhost" { String::new() } else { format!(" --connect-to ::127.0.0.1:{port}") };
     format!(
         r#"
 Order a generation from the sandbox. It calls back{how}:

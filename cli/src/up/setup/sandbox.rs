@@ -42,7 +42,10 @@ impl PlannedSandbox {
     /// Renders Envoy's configuration for the sandbox, beside the person's own. Returns its path from the setup folder.
     pub(super) fn write_envoy_file(&self, setup: &Setup) -> Result<PathBuf, Error> {
         let files = render::render(setup, &ProviderEndpoint::Sandbox(self.address))?;
-        let text = files.iter().find(|file| file.path == Path::new(ENVOY_FILE)).map(|file: &RenderedFile| &*file.text);
+        let text = files
+            .iter()
+            .find(|file| file.path == Path::new(ENVOY_FILE))
+            .map(|file: &RenderedFile| &*file.text);
         let file = setup.run.join(ENVOY_FILE);
         write(&setup.resolve(&file), text.unwrap_or_default())?;
         Ok(file)
@@ -76,14 +79,17 @@ pub(super) fn inbox_arguments() -> Vec<OsString> {
 fn address(setup: &Setup) -> Result<SocketAddr, Error> {
     let ports = setup.ports;
     let own = [setup.listen.port(), ports.services, ports.metrics, ports.inbox, ports.admin];
-    let free = |port: u16| -> io::Result<SocketAddr> { TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr() };
+    let free = |port: u16| -> io::Result<SocketAddr> {
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr()
+    };
     if !own.contains(&USUAL_PORT)
         && let Ok(address) = free(USUAL_PORT)
     {
         return Ok(address);
     }
     loop {
-        let address = free(0).map_err(|why| Error::Unprepared { place: "the sandbox".to_owned(), why: why.into() })?;
+        let address =
+            free(0).map_err(|why| Error::Unprepared { place: "the sandbox".to_owned(), why: why.into() })?;
         if !own.contains(&address.port()) {
             return Ok(address);
         }

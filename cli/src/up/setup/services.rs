@@ -52,7 +52,9 @@ async fn watch_one(events: String, url: ServiceUrl, log: PartLog) {
 async fn connect(url: &ServiceUrl) -> Result<(), String> {
     match timeout(CONNECT_TIMEOUT, TcpStream::connect(url.authority())).await {
         Ok(Ok(_)) => Ok(()),
-        Ok(Err(why)) if why.kind() == io::ErrorKind::ConnectionRefused => Err("no program has the port".to_owned()),
+        Ok(Err(why)) if why.kind() == io::ErrorKind::ConnectionRefused => {
+            Err("no program has the port".to_owned())
+        }
         Ok(Err(why)) => Err(why.to_string()),
         Err(_) => Err(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())),
     }
