@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -117,6 +118,11 @@ class Terminal:
             time.sleep(0.05)
         lines = self.log.read_text(errors="replace").strip().splitlines()[-8:]
         raise Broken("\n  ".join([f"{self.name} has no {what}. Its last lines:", *(lines or ["none"])]))
+
+    def find(self, pattern):
+        """The first group of a pattern in what it has printed."""
+        found = re.search(pattern, self.log.read_text(errors="replace"))
+        return found and found[1]
 
     def prints(self, text):
         """Whether a line with this beginning comes, after a while. Returns what went wrong."""
