@@ -151,10 +151,11 @@ pub(crate) fn check_gate_tree(tree: &YamlNode) -> Vec<Finding> {
     findings
 }
 
-/// Checks an envoy.yaml whose keys are elsewhere.
+/// Checks an envoy.yaml whose keys and module are elsewhere.
 pub(crate) fn check_rendered_text(text: &str) -> Vec<Finding> {
     let (mut findings, _) = check_text(Path::new("envoy.yaml"), text, UnsetVariables::Warn);
-    findings.retain(|finding| finding.rule != frame::VARIABLE_UNSET.name);
+    let elsewhere = [frame::VARIABLE_UNSET.name, rules::catalog::MISSING_FILE.name];
+    findings.retain(|finding| !elsewhere.contains(&finding.rule));
     findings
 }
 

@@ -63,7 +63,7 @@ fn check_rendered(setup: &Setup) -> Vec<Finding> {
         Ok(text) => text,
         Err(why) => return vec![Finding::of_file(&frame::RENDERED, why.to_string(), "")],
     };
-    // The keys stand in secrets/env, which the check of the files reads.
+    // The check of the files reads secrets/env and the module.
     check_rendered_text(&text)
         .into_iter()
         .map(|finding| Finding {

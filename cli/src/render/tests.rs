@@ -60,7 +60,11 @@ fn variants() -> Vec<(String, ProviderEndpoint)> {
         with("result_url: [runblob.io, \"*.runblob.io\"]", "result_url: any"),
         with(CONFIRMED, "trust: {all_of: [token, confirmed]}"),
         without(&with(CONFIRMED, "trust: {any_of: [token]}"), "api_key"),
-        without(&with(CONFIRMED, "trust: {any_of: [confirmed]}").replace("/{token}", ""), "token_keys"),
+        without(
+            &with(CONFIRMED, "trust: {any_of: [confirmed], unprotected_budget: true}")
+                .replace("/{token}", ""),
+            "token_keys",
+        ),
         with("environment: production", "environment: off\nsigning_keys: [NEW_KEY, OLD_KEY]"),
         with("environment: production", "environment: \"010\""),
         open,
@@ -154,7 +158,7 @@ mod writing {
     }
 
     #[track_caller]
-    fn writes(folder: &Path, text: &str, expected: [FileChange; 2]) {
+    fn writes(folder: &Path, text: &str, expected: [RenderedChange; 2]) {
         let outcomes = write(folder, &files(text)).unwrap();
         assert_eq!(
             outcomes.into_iter().map(|outcome| outcome.change).collect::<Vec<_>>(),
@@ -165,7 +169,7 @@ mod writing {
 
     #[test]
     fn replaces_its_own_files_and_no_edited_ones() {
-        use FileChange::{Edited, Unchanged, Written};
+        use RenderedChange::{Edited, Unchanged, Written};
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         let mode = |name: &str| std::fs::metadata(path(name)).unwrap().permissions().mode() & 0o777;
@@ -194,7 +198,7 @@ mod writing {
 
     #[test]
     fn takes_files_without_a_digest_for_a_persons() {
-        use FileChange::{Edited, Unchanged, Written};
+        use RenderedChange::{Edited, Unchanged, Written};
         let folder = tempfile::tempdir().unwrap();
         let digests = folder.path().join("rendered.sha256");
         writes(folder.path(), "one", [Written, Written]);
@@ -210,7 +214,7 @@ mod writing {
 
     #[test]
     fn knows_its_files_after_an_interruption() {
-        use FileChange::Written;
+        use RenderedChange::Written;
         let folder = tempfile::tempdir().unwrap();
         writes(folder.path(), "one", [Written, Written]);
         let known = files::read_digests(folder.path()).unwrap();
@@ -231,7 +235,7 @@ mod writing {
         let target = elsewhere.path().join("target");
         std::fs::write(&target, "theirs").unwrap();
         symlink(&target, folder.path().join("envoy.yaml")).unwrap();
-        writes(folder.path(), "one", [FileChange::Edited, FileChange::Written]);
+        writes(folder.path(), "one", [RenderedChange::Edited, RenderedChange::Written]);
         assert_eq!(std::fs::read_to_string(&target).unwrap(), "theirs");
         std::fs::remove_file(folder.path().join("rendered.sha256")).unwrap();
         symlink(&target, folder.path().join("rendered.sha256")).unwrap();

@@ -130,7 +130,7 @@ fn refuses_wrong_keys() {
     refuses(
         "  source: any\n",
         "",
-        "5:3 hook.source is missing; write a list of addresses and ranges, or any",
+        "4:1 hook.source is missing; write a list of addresses and ranges, or any",
     );
     refuses(
         ", failed: \"http://127.0.0.1:5000\"",
@@ -205,7 +205,7 @@ fn refuses_wrong_services_and_stores() {
         refuses(
             "failed: \"http://127.0.0.1:5000\"",
             &format!("failed: \"{value}\""),
-            &format!("11:46 services.failed {sentence}"),
+            &format!("11:48 services.failed {sentence}"),
         );
     };
     service(
@@ -254,17 +254,17 @@ fn shows_faults_of_the_gate_in_the_words_of_the_setup() {
     refuses(
         "/webhook/{token}",
         "/webhook",
-        "5:3 hook.path takes no token, and trust names one; write the path with /{token} at its end",
+        "5:3 hook.path is \"/webhook\", which takes no token, and trust names one; write the path with /{token} at its end",
     );
     refuses(
         "api_key_file: secrets/runblob-key\n",
         "",
-        "6:3 hook.trust names confirmed, and api_key_file is missing; write api_key_file: secrets/runblob-key",
+        "6:3 hook.trust is an object, which names confirmed, and api_key_file is missing; write api_key_file: secrets/runblob-key",
     );
     refuses(
         "token_keys: {\"2026-11\": {alg: HS256, env: BLOBGATE_TOKEN_KEY}}\n",
         "",
-        "6:3 hook.trust names token, and token_keys is missing; write token_keys: {\"2026-11\": {alg: HS256, env: BLOBGATE_TOKEN_KEY}}",
+        "6:3 hook.trust is an object, which names token, and token_keys is missing; write token_keys: {\"2026-11\": {alg: HS256, env: BLOBGATE_TOKEN_KEY}}",
     );
     for (from, to, start) in [
         ("source: any", "source: [10.0.0.0/33]", "7:"),

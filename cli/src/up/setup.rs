@@ -16,7 +16,7 @@ use super::supervise::{self, Started};
 use super::{Error, addresses, drain, ports};
 use crate::log::Format;
 use crate::output::eprint_line;
-use crate::render::{self, FileChange};
+use crate::render::{self, RenderedChange};
 use crate::setup::{ProviderEndpoint, Setup, env_file};
 use anyhow::Result;
 use lock::SetupLock;
@@ -273,7 +273,7 @@ fn write_files(setup: &Setup, log: &PartLog, has_sandbox: bool) -> Result<bool, 
     let files = render::render(setup, &ProviderEndpoint::RunBlob)?;
     let mut is_edited = false;
     for outcome in render::write(&setup.folder, &files)? {
-        if outcome.change != FileChange::Edited {
+        if outcome.change != RenderedChange::Edited {
             continue;
         }
         let is_envoy_file = outcome.path == Path::new(ENVOY_FILE);

@@ -85,7 +85,10 @@ impl SetupFolder {
     #[track_caller]
     fn refuses(&self, sentence: &str) {
         let end = self.run(&["render"]);
-        assert_eq!((text(&end.stderr).as_str(), end.status.code()), (format!("blobgate: {sentence}\n").as_str(), Some(1)));
+        assert_eq!(
+            (text(&end.stderr).as_str(), end.status.code()),
+            (format!("blobgate: {sentence}\n").as_str(), Some(1))
+        );
         assert!(!self.path("envoy.yaml").exists() && !self.path("rendered.sha256").exists());
     }
 }
@@ -97,15 +100,17 @@ fn certificate(host: &str, edit: fn(&mut CertificateParams)) -> (String, String)
     (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
 }
 
-const ALL_WRITTEN: &str =
-    "written    envoy.yaml\nwritten    inbox.env\nwritten    certs/sds.yaml\nwritten    secrets/runblob-key.yaml\n";
+const ALL_WRITTEN: &str = "written    envoy.yaml\nwritten    inbox.env\nwritten    certs/sds.yaml\nwritten    secrets/runblob-key.yaml\n";
 
 #[test]
 fn renders_a_folder_that_envoy_loads() {
     let folder = SetupFolder::new();
     folder.renders(ALL_WRITTEN);
     folder.renders(&ALL_WRITTEN.replace("written  ", "unchanged"));
-    let sums = Command::new("sha256sum").args(["--strict", "-c", "rendered.sha256"]).current_dir(folder.0.path()).output();
+    let sums = Command::new("sha256sum")
+        .args(["--strict", "-c", "rendered.sha256"])
+        .current_dir(folder.0.path())
+        .output();
     assert!(sums.unwrap().status.success());
     assert!(folder.path("run").is_dir());
     for name in ["envoy.yaml", "inbox.env", "certs/sds.yaml", "rendered.sha256"] {
@@ -130,14 +135,22 @@ fn leaves_an_edited_file_and_shows_the_difference() {
     assert_eq!(folder.run(&["render", "--diff"]).status.code(), Some(0));
     let edited = folder.read("envoy.yaml").replace("per_minute: 40", "per_minute: 20");
     folder.write("envoy.yaml", &edited);
-    folder.write("inbox.env", &folder.read("inbox.env").replace("sqlite:inbox.db", "postgres://me:hunter2@db/b"));
+    folder.write(
+        "inbox.env",
+        &folder.read("inbox.env").replace("sqlite:inbox.db", "postgres://me:hunter2@db/b"),
+    );
     folder.write("secrets/runblob-key", "rb_fedcba9876543210");
     folder.write("blobgate.yaml", &setup().replace("127.0.0.1:5000", "127.0.0.1:5001"));
     let end = folder.run(&["render", "--diff"]);
     let shown = text(&end.stdout);
     assert_eq!(end.status.code(), Some(1));
-    for line in ["--- envoy.yaml\n", "\n-                    confirm: {cluster: runblob_api, authority: platform.runblob.io, per_minute: 20",
-        "port_value: 5001", "\ninbox.env differs in BLOBGATE_INBOX_STORE\n", "\nsecrets/runblob-key.yaml differs\n"] {
+    for line in [
+        "--- envoy.yaml\n",
+        "\n-                    confirm: {cluster: runblob_api, authority: platform.runblob.io, per_minute: 20",
+        "port_value: 5001",
+        "\ninbox.env differs in BLOBGATE_INBOX_STORE\n",
+        "\nsecrets/runblob-key.yaml differs\n",
+    ] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
     for secret in ["hunter2", "rb_", "\u{1b}"] {
@@ -160,7 +173,10 @@ fn a_new_api_key_is_a_new_file_and_nothing_else() {
     use std::os::unix::fs::MetadataExt;
     let folder = SetupFolder::new();
     folder.renders(ALL_WRITTEN);
-    let inodes = || ["envoy.yaml", "inbox.env", "certs/sds.yaml", "secrets/runblob-key.yaml"].map(|name| folder.path(name).metadata().unwrap().ino());
+    let inodes = || {
+        ["envoy.yaml", "inbox.env", "certs/sds.yaml", "secrets/runblob-key.yaml"]
+            .map(|name| folder.path(name).metadata().unwrap().ino())
+    };
     let before = inodes();
     folder.write("secrets/runblob-key", "rb_fedcba9876543210");
     folder.renders("unchanged  envoy.yaml\nunchanged  inbox.env\nunchanged  certs/sds.yaml\nwritten    secrets/runblob-key.yaml\n");
@@ -180,29 +196,73 @@ fn refuses_wrong_files() {
     let (other, _) = certificate("other.example.com", |_| {});
     let (_, other_key) = certificate("hooks.example.com", |_| {});
     let key = SetupFolder::new().read("certs/edge-key.pem");
-    wrong("certs/edge-key.pem", &other_key, "cannot use certs/edge-key.pem: it is the key of another certificate than certs/edge.pem. Name the pair in `tls`");
-    wrong("certs/edge.pem", &key, "cannot use certs/edge.pem: it is a key, not a certificate. Name the certificate in `tls.certificate`");
-    wrong("certs/edge-key.pem", &other, "cannot use certs/edge-key.pem: it is a certificate, not a key. Name the key in `tls.key`");
-    wrong("certs/edge.pem", "", "cannot use certs/edge.pem: it has no certificate in PEM form. Name a file with -----BEGIN CERTIFICATE-----");
+    wrong(
+        "certs/edge-key.pem",
+        &other_key,
+        "cannot use certs/edge-key.pem: it is the key of another certificate than certs/edge.pem. Name the pair in `tls`",
+    );
+    wrong(
+        "certs/edge.pem",
+        &key,
+        "cannot use certs/edge.pem: it is a key, not a certificate. Name the certificate in `tls.certificate`",
+    );
+    wrong(
+        "certs/edge-key.pem",
+        &other,
+        "cannot use certs/edge-key.pem: it is a certificate, not a key. Name the key in `tls.key`",
+    );
+    wrong(
+        "certs/edge.pem",
+        "",
+        "cannot use certs/edge.pem: it has no certificate in PEM form. Name a file with -----BEGIN CERTIFICATE-----",
+    );
     wrong(
         "certs/edge-key.pem",
         "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMC4C\n-----END ENCRYPTED PRIVATE KEY-----\n",
         "cannot use certs/edge-key.pem: it is encrypted, and Envoy asks for no passphrase. Decrypt it: `openssl pkey -in KEY -out NEW_KEY`",
     );
-    wrong("secrets/runblob-key", "/run/secrets/key\n", "cannot use the API key in secrets/runblob-key: it is the path of a file and no key. Name that file instead");
-    wrong("secrets/runblob-key", "one\ntwo\n", "cannot use the API key in secrets/runblob-key: it has more than one line. Write the key alone");
-    wrong("secrets/runblob-key", "", "cannot use the API key in secrets/runblob-key: it is empty. Write the key that RunBlob shows once");
-    wrong("secrets/env", "BLOBGATE_TOKEN_KEY\n", "cannot use secrets/env: line 1 is not NAME=value. Correct it: each line is NAME=value");
+    wrong(
+        "secrets/runblob-key",
+        "/run/secrets/key\n",
+        "cannot use the API key in secrets/runblob-key: it is the path of a file and no key. Name that file instead",
+    );
+    wrong(
+        "secrets/runblob-key",
+        "one\ntwo\n",
+        "cannot use the API key in secrets/runblob-key: it has more than one line. Write the key alone",
+    );
+    wrong(
+        "secrets/runblob-key",
+        "",
+        "cannot use the API key in secrets/runblob-key: it is empty. Write the key that RunBlob shows once",
+    );
+    wrong(
+        "secrets/env",
+        "BLOBGATE_TOKEN_KEY\n",
+        "cannot use secrets/env: line 1 is not NAME=value. Correct it: each line is NAME=value",
+    );
     wrong(
         "secrets/env",
         &format!("BLOBGATE_TOKEN_KEY={TOKEN_KEY}\n"),
         "cannot use secrets/env: the variable BLOBGATE_SIGNING_KEY of signing_keys[0] is unset or empty. Write a variable that secrets/env has",
     );
     let gone = setup().replace(&module().display().to_string(), "gone.wasm");
-    wrong("blobgate.yaml", &gone, "cannot use gone.wasm: No such file or directory (os error 2). Build it with `make build`, or correct `module`");
+    wrong(
+        "blobgate.yaml",
+        &gone,
+        "cannot use gone.wasm: No such file or directory (os error 2). Build it with `make build`, or correct `module`",
+    );
     let text = setup().replace(&module().display().to_string(), "blobgate.yaml");
-    wrong("blobgate.yaml", &text, "cannot use blobgate.yaml: it is no WebAssembly module. Name blobgate.wasm in `module`");
-    wrong("blobgate.yaml", &setup().replace("host: hooks", "host: https://hooks"), "cannot use blobgate.yaml:1:1: host has a scheme; write the name alone, such as hooks.example.com");
+    wrong(
+        "blobgate.yaml",
+        &text,
+        "cannot use blobgate.yaml: it is no WebAssembly module. Name blobgate.wasm in `module`",
+    );
+    wrong(
+        "blobgate.yaml",
+        &setup().replace("host: hooks", "host: https://hooks"),
+        "cannot use blobgate.yaml:1:1: host has a scheme; write the name alone, such as hooks.example.com",
+    );
     let folder = SetupFolder::new();
     let (other, key) = certificate("other.example.com", |_| {});
     folder.write("certs/edge.pem", &other);
@@ -242,16 +302,24 @@ fn check_reads_a_setup_file() {
     };
     assert_eq!(check(&["blobgate.yaml"]), ("0 errors, 0 warnings, 0 not checked\n".to_owned(), Some(0)));
     std::fs::remove_file(folder.path("secrets/runblob-key")).unwrap();
-    let absent = |level: &str| format!(
-        "blobgate.yaml: {level}: the API key in secrets/runblob-key cannot be used: No such file or directory (os error 2); write RunBlob's API key into that file, with mode 600 [setup-files]\n"
+    let absent = |level: &str| {
+        format!(
+            "blobgate.yaml: {level}: the API key in secrets/runblob-key cannot be used: No such file or directory (os error 2); write RunBlob's API key into that file, with mode 600 [setup-files]\n"
+        )
+    };
+    assert_eq!(
+        check(&["blobgate.yaml"]),
+        (absent("warning") + "0 errors, 1 warning, 0 not checked\n", Some(0))
     );
-    assert_eq!(check(&["blobgate.yaml"]), (absent("warning") + "0 errors, 1 warning, 0 not checked\n", Some(0)));
-    assert_eq!(check(&["--require-env", "blobgate.yaml"]), (absent("error") + "1 error, 0 warnings, 0 not checked\n", Some(1)));
+    assert_eq!(
+        check(&["--require-env", "blobgate.yaml"]),
+        (absent("error") + "1 error, 0 warnings, 0 not checked\n", Some(1))
+    );
     folder.write("other.yaml", &setup().replace("  source: any\n", "  sources: any\n"));
     assert_eq!(
         check(&["other.yaml"]),
         (
-            "other.yaml:5:3: error: hook.source is missing; write a list of addresses and ranges, or any [setup]
+            "other.yaml:4:1: error: hook.source is missing; write a list of addresses and ranges, or any [setup]
 other.yaml:7:3: error: hook.sources is not a known key; write source (known are name, path, trust, source, result_url) [setup]
 2 errors, 0 warnings, 0 not checked\n".to_owned(),
             Some(1)
