@@ -22,7 +22,10 @@ impl SetupTokenKey {
         let shared = keys.iter().rposition(|key| key.variable.is_some());
         let newest = shared.unwrap_or(keys.len().saturating_sub(1));
         keys.into_iter().nth(newest).with_context(|| {
-            format!("cannot mint for {}: its hook takes no tokens. Add token_keys, and name `token` in hook.trust", setup.file.display())
+            format!(
+                "cannot mint for {}: its hook takes no tokens. Add token_keys, and name `token` in hook.trust",
+                setup.file.display()
+            )
         })
     }
 
@@ -38,7 +41,9 @@ impl SetupTokenKey {
 
     /// All keys, by kid.
     fn all(setup: &Setup) -> Result<Vec<Self>> {
-        let keys = setup.token_keys.as_ref().and_then(|keys| keys.as_object());
+        // A setup may have keys for a rule to come.
+        let takes_tokens = setup.hook.service_path() != setup.hook.path;
+        let keys = setup.token_keys.as_ref().filter(|_| takes_tokens).and_then(|keys| keys.as_object());
         let mut keys = keys
             .into_iter()
             .flatten()

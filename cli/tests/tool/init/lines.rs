@@ -73,3 +73,94 @@ fn curl_gives_a_first_signed_event() {
         up.end_by("TERM");
     }
 }
+
+/// A setup folder with a change to its setup file, and the file.
+fn changed(work: &Path, name: &str, from: &str, to: &str) -> String {
+    succeeds(&init(work, &[name, "--host", "hooks.example.com", "--api-key-file", "none"]));
+    let file = work.join(name).join("blobgate.yaml");
+    let made = fs::read_to_string(&file).unwrap();
+    assert!(made.contains(from), "{from:?} in {made}");
+    fs::write(&file, made.replace(from, to)).unwrap();
+    file.display().to_string()
+}
+
+/// The line of token_keys that `init` writes.
+fn token_keys(work: &Path) -> String {
+    succeeds(&init(work, &["probe", "--host", "localhost", "--api-key-file", "none"]));
+    let made = fs::read_to_string(work.join("probe/blobgate.yaml")).unwrap();
+    made.lines().find(|line| line.starts_with("token_keys: ")).unwrap().to_owned()
+}
+
+#[test]
+fn takes_the_newest_shared_key_and_each_form_of_key() {
+    let work = tempfile::tempdir().unwrap();
+    let made = token_keys(work.path());
+    let pem = work.path().join("mint.pem");
+    let new =
+        blobgate(&["mint", "--new-key", "--kid", "ed", "--json", "--out", pem.to_str().unwrap()]).output();
+    let new: Value = serde_json::from_str(&succeeds(&new.unwrap())).unwrap();
+    let public = new["gate"]["line"].as_str().unwrap();
+    let with = |keys: &str| format!("token_keys: {{{keys}}}");
+    let shared = |kid: &str, variable: &str| format!("\"{kid}\": {{alg: HS256, env: {variable}}}");
+    let kids = |file: &str, more: &[&str]| {
+        let end = blobgate(&[&["mint", "--setup", file, "--json"], more].concat()).output().unwrap();
+        let minted: Value = serde_json::from_str(&succeeds(&end)).unwrap();
+        (minted["kid"].as_str().unwrap().to_owned(), minted["alg"].as_str().unwrap().to_owned())
+    };
+    let of = |kid: &str, alg: &str| (kid.to_owned(), alg.to_owned());
+
+    let two = [shared("2026-09", "BLOBGATE_TOKEN_KEY"), shared("2026-10", "NEW_KEY"), public.to_owned()];
+    let rotating = changed(work.path(), "two", &made, &with(&two.join(", ")));
+    let env = Path::new(&rotating).with_file_name("secrets/env");
+    let keys = fs::read_to_string(&env).unwrap();
+    fs::write(&env, format!("{keys}NEW_KEY='forty characters of text that nobody has'\n")).unwrap();
+    assert_eq!(kids(&rotating, &[]), of("2026-10", "HS256"));
+    assert_eq!(kids(&rotating, &["--kid", "2026-09"]), of("2026-09", "HS256"));
+    let print = |file: &str, language: &str| {
+        succeeds(&blobgate(&["init", "--print", language, "--setup", file]).output().unwrap())
+    };
+    // The bytes of a text are the key.
+    assert!(print(&rotating, "python").contains("key = os.environ[\"NEW_KEY\"].encode()\n"));
+    assert!(print(&rotating, "javascript").contains("key = Buffer.from(process.env.NEW_KEY);\n"));
+
+    let public_alone = changed(work.path(), "eddsa", &made, &with(public));
+    assert_eq!(kids(&public_alone, &["--key-file", pem.to_str().unwrap()]), of("ed", "EdDSA"));
+    for (language, line) in [
+        ("python", "key = os.environ[\"BLOBGATE_MINT_KEY\"]\n"),
+        ("javascript", "key = await importPKCS8(process.env.BLOBGATE_MINT_KEY, \"EdDSA\");\n"),
+    ] {
+        let lines = print(&public_alone, language);
+        assert!(lines.contains(line) && !lines.contains('@'), "{lines}");
+    }
+}
+
+#[test]
+fn names_what_a_setup_lacks_for_a_token() {
+    let work = tempfile::tempdir().unwrap();
+    let none = changed(work.path(), "none", "  path: /webhook/{token}", "  path: /webhook");
+    let text_of = fs::read_to_string(&none).unwrap();
+    let confirmed = "trust: {any_of: [confirmed], unprotected_budget: true}";
+    let rule = format!(
+        "api_key_file: secrets/runblob-key\n{}",
+        text_of.replace("trust: {any_of: [token]}", confirmed)
+    );
+    fs::write(&none, rule).unwrap();
+    let keyless = changed(work.path(), "keyless", "host", "host");
+    fs::write(Path::new(&keyless).with_file_name("secrets/env"), "").unwrap();
+    let missing = work.path().join("missing.yaml").display().to_string();
+    for (file, more, sentence) in [
+        (&none, [].as_slice(), "its hook takes no tokens. Add token_keys, and name `token` in hook.trust"),
+        (&keyless, &[], "has no line BLOBGATE_TOKEN_KEY=.... Add it, or set the variable"),
+        (&keyless, &["--kid", "other"], "its token_keys have no other. Pass another --kid, or none"),
+        (&missing, &[], "Make one with `blobgate init`, or name another with --setup"),
+    ] {
+        let end = blobgate(&[&["mint", "--setup", file], more].concat())
+            .env_remove("BLOBGATE_TOKEN_KEY")
+            .output()
+            .unwrap();
+        assert_eq!((end.status.code(), text(&end.stdout)), (Some(1), String::new()));
+        assert!(text(&end.stderr).trim_end().ends_with(sentence), "{}", text(&end.stderr));
+    }
+    let end = blobgate(&["init", "--print", "python", "--setup", &none]).output().unwrap();
+    assert!(text(&end.stderr).contains("its hook takes no tokens"), "{}", text(&end.stderr));
+}
