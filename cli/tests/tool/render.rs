@@ -326,3 +326,18 @@ other.yaml:7:3: error: hook.sources is not a known key; write source (known are 
         )
     );
 }
+
+/// As `init` makes it on a laptop.
+#[test]
+fn check_takes_a_trial_on_this_machine() {
+    let folder = SetupFolder::new();
+    let (certificate, key) = certificate("localhost", |_| {});
+    folder.write("certs/edge.pem", &certificate);
+    folder.write("certs/edge-key.pem", &key);
+    let text = setup().replace("host: hooks.example.com", "host: localhost\nlisten: 127.0.0.1:8443");
+    folder.write("blobgate.yaml", &text);
+    let end = folder.run(&["check", "blobgate.yaml"]);
+    assert_eq!(self::text(&end.stdout), "0 errors, 0 warnings, 0 not checked\n");
+    folder.write("blobgate.yaml", &setup().replace("host:", "listen: 127.0.0.1:8443\nhost:"));
+    assert!(self::text(&folder.run(&["check", "blobgate.yaml"]).stdout).contains("warning: "));
+}
