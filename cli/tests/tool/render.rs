@@ -244,7 +244,7 @@ fn refuses_wrong_files() {
     wrong(
         "secrets/env",
         &format!("BLOBGATE_TOKEN_KEY={TOKEN_KEY}\n"),
-        "cannot use secrets/env: the variable BLOBGATE_SIGNING_KEY of signing_keys[0] is unset or empty. Write a variable that secrets/env has",
+        "cannot use secrets/env: BLOBGATE_SIGNING_KEY is unset or empty. Write a variable that secrets/env has",
     );
     let gone = setup().replace(&module().display().to_string(), "gone.wasm");
     wrong(
