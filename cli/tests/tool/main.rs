@@ -14,6 +14,7 @@ mod explain;
 mod hostile;
 mod inbox;
 mod inbox_options;
+mod init;
 mod mint;
 mod mistakes;
 mod output;
