@@ -330,7 +330,7 @@ other.yaml:7:3: error: hook.sources is not a known key; write source (known are 
 /// As `init` makes it on a laptop.
 #[test]
 fn check_takes_a_trial_on_this_machine() {
-    let folder = SetupFolder::new();
+    let folder = RenderFolder::new();
     let (certificate, key) = certificate("localhost", |_| {});
     folder.write("certs/edge.pem", &certificate);
     folder.write("certs/edge-key.pem", &key);
