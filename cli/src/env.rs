@@ -1,7 +1,16 @@
 //! Reads environment variables.
 
 use crate::option::UsageError;
+use clap::Command;
 use std::env::VarError;
+
+/// An empty variable of an option is an unset one, as a manifest with `${NAME:-}` means it.
+pub(crate) fn without_empty_variables(command: Command) -> Command {
+    let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|arg| if arg.get_env().is_some_and(is_empty) { arg.env(None::<&str>) } else { arg })
+        .mut_subcommands(without_empty_variables)
+}
 
 /// The value of a variable. Fails for an unset, empty or unreadable one.
 pub(crate) fn read_env(name: &str) -> Result<String, UsageError> {

@@ -158,18 +158,11 @@ fn write(folder: &NewFolder, answers: &Answers) -> Result<Option<OffsetDateTime>
         NewPart { path: CERTIFICATE_KEY, text: key, mode: 0o600 },
     ];
     if let Some(key) = &answers.api_key {
-        parts.push(NewPart {
-            path: "secrets/runblob-key",
-            text: format!("{}\n", key.text()),
-            mode: 0o600,
-        });
+        parts.push(NewPart { path: "secrets/runblob-key", text: format!("{}\n", key.text()), mode: 0o600 });
     }
     let ignored = answers.draft.ignored();
     if folder.has(".gitignore") {
-        eprint_line(format_args!(
-            "blobgate: warning: .gitignore exists. Add to it: {}",
-            ignored.join(" ")
-        ));
+        eprint_line(format_args!("blobgate: warning: .gitignore exists. Add to it: {}", ignored.join(" ")));
     } else {
         parts.push(NewPart { path: ".gitignore", text: format!("{}\n", ignored.join("\n")), mode: 0o644 });
     }

@@ -36,7 +36,7 @@ mod why;
 
 use crate::log::Format;
 use anstream::{AutoStream, ColorChoice};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -84,7 +84,9 @@ Before production:
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let command = env::without_empty_variables(Cli::command());
+    let parsed = command.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() => return end_by_usage(&error),
         Err(help) => {

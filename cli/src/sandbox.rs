@@ -24,7 +24,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use callback::CallbackClient;
+use callback::{CallbackClient, ResolvedHost};
 use clock::SandboxClock;
 use key::ApiKey;
 use lifecycle::Sandbox;
@@ -56,6 +56,9 @@ pub(crate) struct Args {
     /// A trusted certificate for callbacks, in addition to the public ones, in PEM
     #[arg(long, value_name = "FILE")]
     callback_ca: Option<PathBuf>,
+    /// The address of a callback's host, in place of DNS; also the port, whichever the URL has
+    #[arg(long, value_name = "HOST=ADDRESS:PORT", value_parser = callback::parse_resolved)]
+    resolve: Vec<ResolvedHost>,
     /// The time of a generation, divided by --speed; from 10m on it ends as TIMEOUT
     #[arg(long, value_name = "TIME", default_value = "120s", value_parser = clock::parse_time)]
     generation_time: Duration,
@@ -109,7 +112,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         (Some(certificate), Some(key)) => Some(listener::tls(certificate, key)?),
         _ => None,
     };
-    let caller = CallbackClient::new(args.callback_ca.as_deref())?;
+    let caller = CallbackClient::new(args.callback_ca.as_deref(), &args.resolve)?;
     let clock = SandboxClock::new(args.generation_time, args.speed);
     let listener = TcpListener::bind(args.listen)
         .await

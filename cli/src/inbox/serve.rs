@@ -30,19 +30,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "STORE", env = "BLOBGATE_INBOX_STORE", hide_env_values = true, value_parser = StoreParser)]
     store: Place,
     /// The address for the gate
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9084", value_parser = parse_address)]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9084", env = "BLOBGATE_INBOX_LISTEN", value_parser = parse_address)]
     listen: SocketAddr,
     /// The address for operators: health, metrics and the other commands
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9085", value_parser = parse_address)]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9085", env = "BLOBGATE_INBOX_ADMIN", value_parser = parse_address)]
     admin: SocketAddr,
     /// The address for scrapers, off by default: it answers GET /metrics alone, without a token
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_address)]
     metrics: Option<SocketAddr>,
     /// The URL of Envoy's listener with the service routes
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8090", value_parser = parse_envoy_url)]
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8090", env = "BLOBGATE_INBOX_DELIVER_TO", value_parser = parse_envoy_url)]
     deliver_to: Uri,
-    /// The environment variable with the gate's signing key (Standard Webhooks), which also signs attempts; repeat the option during a key rotation
-    #[arg(long, value_name = "NAME")]
+    /// The environment variable with the gate's signing key (Standard Webhooks), which also signs attempts; several names, with commas, during a key rotation
+    #[arg(long, value_name = "NAME", env = "BLOBGATE_INBOX_SIGNING_KEY_ENV", value_delimiter = ',')]
     signing_key_env: Vec<String>,
     /// Unsigned deliveries from other machines: any client of the port can then forge events
     #[arg(long)]
@@ -66,7 +66,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value = "512", value_parser = clap::value_parser!(u16).range(1..=512))]
     batch: u16,
     /// The plain HTTP URL of Envoy's route to the provider's status API; it turns the reconciler on
-    #[arg(long, value_name = "URL", value_parser = parse_envoy_url)]
+    #[arg(long, value_name = "URL", env = "BLOBGATE_INBOX_PROVIDER", value_parser = parse_envoy_url)]
     provider: Option<Uri>,
     /// The time from an expectation to its first status call: Veo3's limit of 10m, and a margin
     #[arg(long, value_name = "TIME", default_value = "13m", value_parser = parse_time)]

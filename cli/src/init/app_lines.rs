@@ -49,7 +49,8 @@ impl<'a> AppLines<'a> {
     }
 
     pub(super) fn text(&self, language: Language) -> Result<String> {
-        let (variable, path) = (self.key.variable.as_deref().unwrap_or(MINT_KEY), self.setup.hook.service_path());
+        let (variable, path) =
+            (self.key.variable.as_deref().unwrap_or(MINT_KEY), self.setup.hook.service_path());
         let template = match language {
             Language::Python => include_str!("app_lines/python.txt"),
             Language::JavaScript => include_str!("app_lines/javascript.txt"),
@@ -124,7 +125,11 @@ pub(super) fn tool() -> String {
 pub(super) fn shell(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "/._-+:@%,".contains(character);
-    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]

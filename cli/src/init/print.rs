@@ -69,7 +69,8 @@ fn certificate(
 ) -> Vec<(&'static str, String)> {
     let texts = match (&answers.certificate, expires) {
         (SetupCertificate::Copied(copy), _) => {
-            let copied = "copied to certs/. A renewal has to replace it there: docs/howto/rotate-keys.md".to_owned();
+            let copied =
+                "copied to certs/. A renewal has to replace it there: docs/howto/rotate-keys.md".to_owned();
             [Some(copied), copy.warning.clone()].into_iter().flatten().collect()
         }
         (SetupCertificate::Trial, Some(expires)) => vec![format!(
@@ -100,7 +101,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 async fn silent_services(setup: &Setup) -> Vec<String> {
     let services = &setup.services;
     let mut notes = Vec::new();
-    for (name, service) in [("the app", Some(&services.completed)), ("the service of failures", failures(setup))] {
+    for (name, service) in
+        [("the app", Some(&services.completed)), ("the service of failures", failures(setup))]
+    {
         let Some(service) = service else { continue };
         let connection = timeout(CONNECT_TIMEOUT, TcpStream::connect(service.authority())).await;
         let why = match connection {

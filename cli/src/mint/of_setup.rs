@@ -29,7 +29,10 @@ impl TokenKey {
     fn of(setup: &Setup, kid: &Kid) -> Result<Self> {
         let found = Self::all(setup)?.into_iter().find(|key| key.kid.to_string() == kid.to_string());
         found.with_context(|| {
-            format!("cannot mint for {}: its token_keys have no {kid}. Pass another --kid, or none", setup.file.display())
+            format!(
+                "cannot mint for {}: its token_keys have no {kid}. Pass another --kid, or none",
+                setup.file.display()
+            )
         })
     }
 

@@ -8,6 +8,7 @@ use crate::net_error::cause;
 use anyhow::{Context, Result, anyhow};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, StatusCode, Url, retry};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,8 +19,30 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct CallbackClient(Client);
 
+/// Where callbacks to a host go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ResolvedHost {
+    host: String,
+    address: SocketAddr,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is no HOST=ADDRESS:PORT. Write one such as hooks.example.com=127.0.0.1:8443")]
+pub(super) struct InvalidResolvedHost;
+
+/// Parses `hooks.example.com=127.0.0.1:8443`.
+pub(super) fn parse_resolved(text: &str) -> Result<ResolvedHost, InvalidResolvedHost> {
+    let (host, address) = text.split_once('=').ok_or(InvalidResolvedHost)?;
+    let is_name =
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+    match address.parse() {
+        Ok(address) if is_name => Ok(ResolvedHost { host: host.to_ascii_lowercase(), address }),
+        _ => Err(InvalidResolvedHost),
+    }
+}
+
 impl CallbackClient {
-    pub(super) fn new(certificate: Option<&Path>) -> Result<Self> {
+    pub(super) fn new(certificate: Option<&Path>, resolved: &[ResolvedHost]) -> Result<Self> {
         let mut builder = Client::builder()
             .no_proxy()
             .https_only(true)
@@ -30,6 +53,9 @@ impl CallbackClient {
             .timeout(REQUEST_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(concat!("blobgate-sandbox/", env!("CARGO_PKG_VERSION")));
+        for ResolvedHost { host, address } in resolved {
+            builder = builder.resolve(host, *address);
+        }
         if let Some(file) = certificate {
             builder = builder.tls_certs_merge(certificates(file)?);
         }
@@ -84,5 +110,29 @@ impl Sandbox {
             }
         }
         report("callback", &generation.generation_id, format_args!("{}, given up", generation.summary()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_address_of_a_host() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 8443));
+        let expected = ResolvedHost { host: "hooks.example.com".to_owned(), address };
+        assert_eq!(parse_resolved("Hooks.example.com=127.0.0.1:8443"), Ok(expected));
+        for text in [
+            "",
+            "a",
+            "a=",
+            "=127.0.0.1:1",
+            "a=127.0.0.1",
+            "a=b:1",
+            "a b=127.0.0.1:1",
+            "https://a=127.0.0.1:1",
+        ] {
+            assert_eq!(parse_resolved(text), Err(InvalidResolvedHost), "{text}");
+        }
     }
 }

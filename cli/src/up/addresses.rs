@@ -55,16 +55,31 @@ impl Addresses {
     }
 }
 
+/// The names and addresses of a configuration's listeners. Envoy itself reports a file that is no YAML.
+pub(super) fn listeners(text: &str) -> Vec<(String, SocketAddr)> {
+    let yaml = parse_yaml(text).unwrap_or_default();
+    let all = yaml.pointer("/static_resources/listeners").and_then(Value::as_array);
+    let named = |listener: &Value| {
+        let name = listener.get("name").and_then(Value::as_str).unwrap_or_default();
+        Some((name.to_owned(), socket_address(listener.get("address")?)?))
+    };
+    all.into_iter().flatten().filter_map(named).collect()
+}
+
 fn address(yaml: &Value, kind: &str, name: &str, place: &str) -> Result<SocketAddr, Error> {
     let find = || {
         let all = yaml.pointer(&format!("/static_resources/{kind}s"))?.as_array()?;
         let named = all.iter().find(|one| one.get("name").and_then(Value::as_str) == Some(name))?;
-        let socket = named.pointer(&format!("{place}/socket_address"))?;
-        let ip = socket.get("address")?.as_str()?.parse().ok()?;
-        let port = u16::try_from(socket.get("port_value")?.as_u64()?).ok()?;
-        Some(SocketAddr::new(ip, port))
+        socket_address(named.pointer(place)?)
     };
     find().ok_or_else(|| Error::NoAddress(format!("{kind} `{name}`")))
+}
+
+fn socket_address(address: &Value) -> Option<SocketAddr> {
+    let socket = address.get("socket_address")?;
+    let ip = socket.get("address")?.as_str()?.parse().ok()?;
+    let port = u16::try_from(socket.get("port_value")?.as_u64()?).ok()?;
+    Some(SocketAddr::new(ip, port))
 }
 
 #[cfg(test)]
@@ -99,6 +114,15 @@ mod tests {
             admin: local(9085),
         };
         assert_eq!(Addresses::parse(SHIPPED, local(9085)).unwrap(), expected);
+    }
+
+    #[test]
+    fn lists_the_listeners() {
+        let expected = [("edge", 8443), ("plaintext", 8080), ("services", 8090), ("metrics", 9901)];
+        let expected = expected.map(|(name, port)| (name.to_owned(), local(port)));
+        assert_eq!(listeners(SHIPPED), expected);
+        assert_eq!(listeners("a: [1"), []);
+        assert_eq!(listeners("static_resources: {listeners: [{name: a, address: {pipe: {path: x}}}]}"), []);
     }
 
     #[test]

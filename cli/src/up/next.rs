@@ -1,6 +1,7 @@
 //! The next step after the end of a part.
 
 use super::plan::{Layout, Role};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use rustix::process::Signal;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -20,6 +21,8 @@ pub(super) enum NextStep {
     /// The other parts continue. SIGUSR1 starts this one again.
     Continue,
     StartAgain,
+    /// Start again after the next wait of [`RestartPace`], as often as it takes.
+    StartLater,
 }
 
 /// An inbox starts in under a second. One that ends sooner than this has not recovered.
@@ -39,6 +42,30 @@ impl QuickEnds {
     }
 }
 
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// RunBlob tries five times, 30 s apart: after a longer wait, an event could be lost.
+const MAX_WAIT: Duration = Duration::from_secs(30);
+/// A part that ran for this long has recovered.
+const STEADY: Duration = Duration::from_secs(60);
+
+/// The waits before the starts of one part.
+pub(super) struct RestartPace(ExponentialBackoff);
+
+impl RestartPace {
+    pub(super) fn new() -> Self {
+        let waits = ExponentialBuilder::default().with_min_delay(FIRST_WAIT).with_max_delay(MAX_WAIT);
+        Self(waits.without_max_times().build())
+    }
+
+    /// The wait after the end of a part that ran for some time.
+    pub(super) fn wait(&mut self, ran: Duration) -> Duration {
+        if ran >= STEADY {
+            *self = Self::new();
+        }
+        self.0.next().unwrap_or(MAX_WAIT)
+    }
+}
+
 impl End {
     pub(super) fn of(status: ExitStatus) -> Self {
         let requests = [Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
@@ -50,6 +77,7 @@ impl End {
 
 pub(super) fn next(layout: Layout, role: Role, end: End, quick_ends: u32) -> NextStep {
     match (layout, role, end) {
+        (Layout::Setup, ..) => NextStep::StartLater,
         (Layout::GateAlone, ..) | (_, Role::Sandbox | Role::Gate, _) => NextStep::EndAll,
         (Layout::WithInbox, Role::Video | Role::Failure | Role::Quarantine, _) => NextStep::Continue,
         (Layout::WithInbox, Role::Inbox, End::Requested) => NextStep::Continue,
@@ -75,6 +103,9 @@ mod tests {
             (Layout::WithInbox, Role::Inbox, End::Requested, 9, NextStep::Continue),
             (Layout::WithInbox, Role::Inbox, End::Crashed, 3, NextStep::StartAgain),
             (Layout::WithInbox, Role::Inbox, End::Crashed, 4, NextStep::EndAll),
+            (Layout::Setup, Role::Gate, End::Requested, 0, NextStep::StartLater),
+            (Layout::Setup, Role::Inbox, End::Crashed, 99, NextStep::StartLater),
+            (Layout::Setup, Role::Sandbox, End::Crashed, 0, NextStep::StartLater),
         ];
         for (layout, role, end, quick_ends, expected) in rows {
             assert_eq!(
@@ -107,5 +138,16 @@ mod tests {
         for (ran, expected) in rows {
             assert_eq!(ends.count(Duration::from_millis(ran)), expected, "{ran} ms");
         }
+    }
+
+    #[test]
+    fn doubles_the_wait_up_to_30_s() {
+        let mut pace = RestartPace::new();
+        let quick = Duration::from_secs(1);
+        let mut waits = || pace.wait(quick).as_millis();
+        let seen: Vec<_> = (0..9).map(|_| waits()).collect();
+        assert_eq!(seen, [500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000, 30_000]);
+        assert!((0..10_000).all(|_| waits() == 30_000), "it gives up");
+        assert_eq!(pace.wait(STEADY), FIRST_WAIT);
     }
 }

@@ -15,18 +15,29 @@ pub(super) enum SignalRequest {
     StartAgain,
 }
 
+/// Whether the end of the parent process is a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ParentWatch {
+    /// A killed `make` sends no signal.
+    EndWithParent,
+    /// A shell that started a gate may end.
+    OutliveParent,
+}
+
 pub(super) struct Signals {
     end: EndSignals,
     again: Signal,
+    watch: ParentWatch,
     parent: u32,
     look: Interval,
 }
 
 impl Signals {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(super) fn new(watch: ParentWatch) -> io::Result<Self> {
         Ok(Self {
             end: EndSignals::watch()?,
             again: signal(SignalKind::user_defined1())?,
+            watch,
             parent: parent_id(),
             look: interval(Duration::from_secs(1)),
         })
@@ -38,10 +49,11 @@ impl Signals {
             tokio::select! {
                 signal = self.end.next() => return SignalRequest::End(signal),
                 _ = self.again.recv() => return SignalRequest::StartAgain,
-                // A killed `make` sends no signal.
-                _ = self.look.tick() => if parent_id() != self.parent {
-                    return SignalRequest::End("the parent process has ended");
-                },
+                _ = self.look.tick(), if self.watch == ParentWatch::EndWithParent => {
+                    if parent_id() != self.parent {
+                        return SignalRequest::End("the parent process has ended");
+                    }
+                }
             }
         }
     }

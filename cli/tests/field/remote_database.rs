@@ -50,7 +50,10 @@ impl Remote {
         let certificate = self.certificate.pem.clone();
         Pgbouncer::of_files(port, |folder| {
             let ini = block("postgres-pgbouncer")
-                .replace("host=db.example.com port=5432", &format!("host=localhost port={}", self.cluster.port))
+                .replace(
+                    "host=db.example.com port=5432",
+                    &format!("host=localhost port={}", self.cluster.port),
+                )
                 .replace("listen_port = 6432", &format!("listen_port = {port}\nunix_socket_dir ="))
                 .replace("pool_mode = session", &format!("pool_mode = {mode}"))
                 .replace("/etc/pgbouncer/", &format!("{}/", folder.display()));

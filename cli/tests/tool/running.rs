@@ -1,8 +1,10 @@
 //! Starts `blobgate`, and clients for it.
 
 use reqwest::Client;
+use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{self, Receiver as Lines};
 use std::time::{Duration, Instant};
@@ -143,4 +145,22 @@ impl RunningReceiver {
     pub(crate) fn end_by(self, signal: &str) -> (ExitStatus, Vec<String>) {
         self.running.end_by(signal)
     }
+}
+
+/// Every process that runs in this folder, with its command line.
+pub(crate) fn processes_in(folder: &Path) -> Vec<(u32, String)> {
+    let entries = fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let entry = entry.unwrap();
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        // An ended process has no such link.
+        let place = fs::read_link(entry.path().join("cwd")).ok()?;
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        (place == folder).then(|| (pid, text(&line).replace('\0', " ")))
+    });
+    entries.collect()
+}
+
+pub(crate) fn kill(signal: &str, pid: u32) {
+    let killed = Command::new("bash").args(["-c", &format!("kill -{signal} {pid}")]).status().unwrap();
+    assert!(killed.success(), "kill -{signal} {pid}");
 }

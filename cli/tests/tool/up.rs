@@ -1,6 +1,6 @@
 //! `blobgate up --dev`, with a real Envoy, in folders like a clone of the repository with other ports.
 
-use crate::running::{RunningTool, blobgate, text};
+use crate::running::{RunningTool, blobgate, kill, processes_in, text};
 use blobgate_testkit::clone::ADMIN;
 use blobgate_testkit::{CloneFolder, eventually, versions};
 use std::fs;
@@ -69,18 +69,8 @@ impl UpFolder {
         up
     }
 
-    /// Every process that runs in this folder, with its command line.
     fn processes(&self) -> Vec<(u32, String)> {
-        let path = self.path();
-        let entries = fs::read_dir("/proc").unwrap().filter_map(|entry| {
-            let entry = entry.unwrap();
-            let pid = entry.file_name().to_str()?.parse().ok()?;
-            // An ended process has no such link.
-            let folder = fs::read_link(entry.path().join("cwd")).ok()?;
-            let line = fs::read(entry.path().join("cmdline")).ok()?;
-            (folder == path).then(|| (pid, text(&line).replace('\0', " ")))
-        });
-        entries.collect()
+        processes_in(&self.path())
     }
 
     fn pid(&self, part: &str) -> Option<u32> {
@@ -149,11 +139,6 @@ impl RunningUp<'_> {
         assert_eq!(clone.processes(), []);
         lines
     }
-}
-
-fn kill(signal: &str, pid: u32) {
-    let killed = Command::new("bash").args(["-c", &format!("kill -{signal} {pid}")]).status().unwrap();
-    assert!(killed.success(), "kill -{signal} {pid}");
 }
 
 /// The shell becomes the tool.

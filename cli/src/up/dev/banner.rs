@@ -1,29 +1,20 @@
 //! The text once all parts run.
 
-use super::part::Parts;
-use super::plan::{Layout, Role, StartPlan};
-use crate::output::print_lines;
+use crate::up::addresses::Addresses;
+use crate::up::part::Parts;
+use crate::up::plan::{Layout, Role};
+use crate::up::program_name;
 use uuid::Uuid;
 
-pub(super) fn show(plan: &StartPlan, parts: &Parts) {
-    print_lines(&text(plan, parts, &tool()));
-}
-
-/// The path of this program on the user's command line, for commands to copy.
-fn tool() -> String {
-    std::env::args().next().unwrap_or_else(|| "blobgate".to_owned())
-}
-
 /// Each line has an address and a purpose.
-fn addresses(plan: &StartPlan) -> String {
-    let at = &plan.addresses;
+fn addresses(layout: Layout, at: &Addresses) -> String {
     let mut lines = vec![
         (format!("https://{}/webhook", at.edge), "open hook"),
         (format!("https://{}/hooks/veo3", at.edge), "authenticating hook: token in the URL, or status API"),
         (format!("http://{}", at.plaintext), "both hooks over plain HTTP, which the gate refuses"),
         (format!("http://{}/stats/prometheus", at.metrics), "the gate's metrics"),
     ];
-    if plan.layout == Layout::WithInbox {
+    if layout == Layout::WithInbox {
         lines.push((format!("http://{}", at.inbox), "inbox: stores events in target/run/inbox.db"));
         lines.push((format!("http://{}", at.admin), "inbox for operators: /metrics, and `blobgate inbox`"));
     }
@@ -31,8 +22,8 @@ fn addresses(plan: &StartPlan) -> String {
     lines.push((format!("http://{}", at.failure), "service failure: gets failures and timeouts"));
     lines.push((
         format!("http://{}", at.quarantine),
-        match plan.layout {
-            Layout::WithInbox => "service quarantine: gets nothing, the inbox quarantines",
+        match layout {
+            Layout::WithInbox | Layout::Setup => "service quarantine: gets nothing, the inbox quarantines",
             Layout::GateAlone => "service quarantine: writes events to target/run/quarantine",
         },
     ));
@@ -40,16 +31,16 @@ fn addresses(plan: &StartPlan) -> String {
     lines.iter().map(|(address, purpose)| format!("  {address:<40}{purpose}\n")).collect()
 }
 
-fn text(plan: &StartPlan, parts: &Parts, tool: &str) -> String {
-    let at = &plan.addresses;
+pub(super) fn text(layout: Layout, at: &Addresses, envoy: &str, parts: &Parts) -> String {
+    let tool = program_name();
     let (edge, id) = (at.edge, Uuid::new_v4());
-    let (repeat, inbox) = match plan.layout {
-        Layout::WithInbox => (" (a repeat is not delivered again)", with_inbox(parts, tool)),
+    let (repeat, inbox) = match layout {
+        Layout::WithInbox | Layout::Setup => (" (a repeat is not delivered again)", with_inbox(parts, &tool)),
         Layout::GateAlone => ("", String::new()),
     };
     format!(
         r#"
-Blobgate runs, on Envoy {version}.
+Blobgate runs, on Envoy {envoy}.
 
 {addresses}
 Try `make demo` in another terminal, or send one delivery{repeat}:
@@ -77,8 +68,7 @@ Requests and refusals follow here. Logs, with Envoy's access log: target/run/*.l
 Envoy's admin page: curl --unix-socket run/admin.sock http://localhost/stats
 Ctrl-C ends everything.
 "#,
-        version = plan.envoy_version,
-        addresses = addresses(plan),
+        addresses = addresses(layout, at),
         sandbox = at.sandbox,
     )
 }

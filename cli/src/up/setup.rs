@@ -1,0 +1,298 @@
+//! `blobgate up`: the gate and the inbox of a setup file.
+
+mod banner;
+mod lock;
+mod sandbox;
+mod services;
+
+use super::envoy::EnvoyProgram;
+use super::log::{PartLog, StdoutForm, last_readable};
+use super::part::Parts;
+use super::plan::{
+    Layout, PartCommand, PlannedListener, Probe, ReadyWhen, Role, StartPlan, reachable, words,
+};
+use super::signals::{ParentWatch, Signals};
+use super::supervise::{self, Started};
+use super::{Error, addresses, drain, ports};
+use crate::log::Format;
+use crate::output::eprint_line;
+use crate::render::{self, FileChange};
+use crate::setup::{ProviderEndpoint, Setup, env_file};
+use anyhow::Result;
+use lock::SetupLock;
+use sandbox::PlannedSandbox;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use tokio::process::Command;
+
+const ENVOY_FILE: &str = "envoy.yaml";
+const INBOX_ENV: &str = "inbox.env";
+
+/// `inbox serve` ends within 25 s. With the gate's drain, all parts end within 30 s.
+const INBOX_END: Duration = Duration::from_secs(25);
+
+/// What the command line says.
+pub(super) struct SetupOptions {
+    pub(super) file: PathBuf,
+    pub(super) envoy: Option<PathBuf>,
+    pub(super) provider: ProviderChoice,
+    pub(super) log_format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ProviderChoice {
+    RunBlob,
+    Sandbox,
+}
+
+/// A setup that can start.
+struct PreparedSetup {
+    setup: Setup,
+    /// The setup folder as the person wrote it, for commands to copy.
+    shown_folder: PathBuf,
+    envoy: EnvoyProgram,
+    sandbox: Option<PlannedSandbox>,
+    /// The configuration of Envoy, from the setup folder.
+    envoy_file: PathBuf,
+    /// Whether a person has edited it.
+    is_edited: bool,
+    secrets: Vec<(String, String)>,
+    inbox: Vec<(String, String)>,
+    /// One run at a time has the setup.
+    _lock: SetupLock,
+}
+
+pub(super) async fn run(options: SetupOptions) -> Result<ExitCode> {
+    let start = Instant::now();
+    let (log, _guard) = PartLog::stdout(options.log_format);
+    let prepared = PreparedSetup::new(&options, &log)?;
+    let plan = prepared.plan(log)?;
+    ports::check(&plan.listeners).await?;
+    prepared.migrate(&plan).await?;
+    let mut signals = Signals::new(ParentWatch::OutliveParent).map_err(Error::Signals)?;
+    let mut parts = Parts::default();
+    let ended = supervise(&prepared, &plan, &mut parts, &mut signals, start).await;
+    if let Ok(why) = &ended {
+        plan.log.report(format_args!("{why}. All parts end within 30 s. A second signal ends them at once."));
+    }
+    drain::end(&mut parts, &plan, &mut signals).await;
+    match ended {
+        Ok(_) => Ok(ExitCode::SUCCESS),
+        Err(error) => {
+            eprint_line(format_args!("blobgate: {error}"));
+            if let Error::Ended { role, lines, .. } = &error {
+                for line in last_readable(*role, lines) {
+                    eprint_line(format_args!("  {line}"));
+                }
+            }
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn supervise(
+    prepared: &PreparedSetup,
+    plan: &StartPlan,
+    parts: &mut Parts,
+    signals: &mut Signals,
+    start: Instant,
+) -> Result<&'static str, Error> {
+    match supervise::start(plan, parts, signals).await? {
+        Started::Ended(why) => Ok(why),
+        Started::Ready => {
+            let text = banner::text(prepared, start.elapsed());
+            plan.log.show(&text, banner::facts(prepared, start.elapsed()));
+            let _watch = services::watch(&prepared.setup.services, &plan.log);
+            supervise::run(plan, parts, signals).await
+        }
+    }
+}
+
+impl PreparedSetup {
+    /// Checks the files, and writes the rendered ones.
+    fn new(options: &SetupOptions, log: &PartLog) -> Result<Self, Error> {
+        let mut setup = Setup::load(&options.file)?;
+        let shown_folder = setup.folder.clone();
+        let folder = if setup.folder.as_os_str().is_empty() { Path::new(".") } else { &setup.folder };
+        setup.folder = std::path::absolute(folder).map_err(|why| unprepared(folder, why))?;
+        let envoy = EnvoyProgram::find(options.envoy.as_deref())?;
+        let run = setup.resolve(&setup.run);
+        std::fs::create_dir_all(&run).map_err(|why| unprepared(&run, why))?;
+        let lock = SetupLock::take(&run, &options.file)?;
+        let sandbox = match options.provider {
+            ProviderChoice::RunBlob => None,
+            ProviderChoice::Sandbox => Some(PlannedSandbox::new(&mut setup)?),
+        };
+        for warning in setup.preflight()? {
+            log.report(format_args!("warning: {warning}"));
+        }
+        let is_edited = write_files(&setup, log, sandbox.is_some())?;
+        let envoy_file = match &sandbox {
+            Some(sandbox) => sandbox.write_envoy_file(&setup)?,
+            None => ENVOY_FILE.into(),
+        };
+        let secrets = setup.secrets()?;
+        let inbox_env = setup.resolve(Path::new(INBOX_ENV));
+        let inbox = env_file::read(&inbox_env)
+            .map_err(|why| Error::Unprepared { place: INBOX_ENV.to_owned(), why: why.into() })?;
+        Ok(Self {
+            is_edited: is_edited && sandbox.is_none(),
+            setup,
+            shown_folder,
+            envoy,
+            sandbox,
+            envoy_file,
+            secrets,
+            inbox,
+            _lock: lock,
+        })
+    }
+
+    fn plan(&self, log: PartLog) -> Result<StartPlan, Error> {
+        let setup = &self.setup;
+        let envoy_text = std::fs::read_to_string(setup.resolve(&self.envoy_file))
+            .map_err(|why| unprepared(&self.envoy_file, why))?;
+        let envoy_listeners = addresses::listeners(&envoy_text);
+        let named = |name: &str| envoy_listeners.iter().find(|(known, _)| known == name).map(|(_, at)| *at);
+        let admin = self.inbox_address("BLOBGATE_INBOX_ADMIN", setup.ports.admin);
+        let mut listeners: Vec<SocketAddr> = envoy_listeners.iter().map(|(_, at)| *at).collect();
+        listeners.push(self.inbox_address("BLOBGATE_INBOX_LISTEN", setup.ports.inbox));
+        listeners.push(admin);
+
+        let answers = |what, url: String| Probe { what, ready: ReadyWhen::Answers(url) };
+        let mut probes = Vec::new();
+        if let Some(sandbox) = &self.sandbox {
+            listeners.push(sandbox.address);
+            probes.push(answers("the sandbox", format!("https://{}/sandbox/calls", sandbox.address)));
+        }
+        probes.push(answers("the inbox", format!("http://{}/readyz", reachable(admin))));
+        if let Some(metrics) = named("metrics") {
+            probes.push(answers("Envoy", format!("http://{}/ready", reachable(metrics))));
+        }
+        if let Some(edge) = named("edge").map(reachable) {
+            probes.push(match self.is_edited {
+                false => answers("the gate", format!("https://{edge}/healthz")),
+                // An edited listener may take the PROXY protocol alone, or have no such route.
+                true => Probe { what: "the gate", ready: ReadyWhen::Accepts(edge) },
+            });
+        }
+
+        let tool = super::tool()?;
+        Ok(StartPlan {
+            layout: Layout::Setup,
+            parts: self.parts(&tool, &log),
+            tool,
+            folder: setup.folder.clone(),
+            admin_socket: setup.resolve(&setup.run).join("admin.sock"),
+            listeners: listeners.into_iter().map(|address| self.planned(address)).collect(),
+            probes,
+            inbox_end: INBOX_END,
+            log,
+        })
+    }
+
+    /// An edited inbox.env may have another address than the setup.
+    fn inbox_address(&self, variable: &str, port: u16) -> SocketAddr {
+        let value = self.variable(variable);
+        value.and_then(|value| value.parse().ok()).unwrap_or((Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    /// A variable of the inbox. secrets/env comes last, since a store with a password stands there.
+    fn variable(&self, name: &str) -> Option<&str> {
+        let all = self.secrets.iter().chain(&self.inbox);
+        all.into_iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    fn planned(&self, address: SocketAddr) -> PlannedListener {
+        let file = self.setup.file.display();
+        let privileged = if address.port() < 1024 {
+            "Start it as root or with CAP_NET_BIND_SERVICE, or change"
+        } else {
+            "Change"
+        };
+        PlannedListener {
+            address,
+            taken: format!("End that program, or change the port in {file}"),
+            unusable: format!("{privileged} the address in {file}"),
+        }
+    }
+
+    /// The parts in the order of their start.
+    fn parts(&self, tool: &Path, log: &PartLog) -> Vec<PartCommand> {
+        let part = |role, program: &Path, arguments, variables| PartCommand {
+            role,
+            program: program.to_owned(),
+            arguments,
+            variables,
+        };
+        let mut parts = Vec::new();
+        let format = match log {
+            PartLog::Stdout(StdoutForm::Json, _) => "json",
+            _ => "text",
+        };
+        let mut inbox = words(&format!("inbox serve --log-format {format}"));
+        if let Some(sandbox) = &self.sandbox {
+            parts.push(part(Role::Sandbox, tool, sandbox.arguments(&self.setup), Vec::new()));
+            inbox.extend(sandbox::inbox_arguments());
+        }
+        parts.push(part(Role::Inbox, tool, inbox, self.inbox_variables()));
+        let mut envoy = words("--disable-hot-restart --log-level warn --log-format");
+        envoy.extend(["%l: %v".into(), "-c".into(), self.envoy_file.clone().into()]);
+        parts.push(part(Role::Gate, &self.envoy.path, envoy, self.secrets.clone()));
+        parts
+    }
+
+    fn inbox_variables(&self) -> Vec<(String, String)> {
+        self.inbox.iter().chain(&self.secrets).cloned().collect()
+    }
+
+    /// Runs in another process, so that this one never opens the store.
+    async fn migrate(&self, plan: &StartPlan) -> Result<(), Error> {
+        let place = || "the inbox's store".to_owned();
+        let migrated = Command::new(&plan.tool)
+            .args(["inbox", "migrate"])
+            .current_dir(&plan.folder)
+            .envs(self.inbox_variables())
+            .output()
+            .await
+            .map_err(|why| Error::Unprepared { place: place(), why: why.into() })?;
+        if migrated.status.success() {
+            return Ok(());
+        }
+        Err(Error::StoreRefused { why: super::migration_error(&migrated.stderr) })
+    }
+}
+
+/// Whether a person has edited envoy.yaml.
+fn write_files(setup: &Setup, log: &PartLog, has_sandbox: bool) -> Result<bool, Error> {
+    let files = render::render(setup, &ProviderEndpoint::RunBlob)?;
+    let mut is_edited = false;
+    for outcome in render::write(&setup.folder, &files)? {
+        if outcome.change != FileChange::Edited {
+            continue;
+        }
+        let is_envoy_file = outcome.path == Path::new(ENVOY_FILE);
+        is_edited |= is_envoy_file;
+        let file = outcome.path.display();
+        if is_envoy_file && has_sandbox {
+            log.report(format_args!("{file} is edited. --sandbox does not use it."));
+        } else {
+            log.report(format_args!(
+                "{file} is edited and used as it is. `blobgate render --diff` shows the difference."
+            ));
+        }
+    }
+    Ok(is_edited)
+}
+
+fn unprepared(place: &Path, why: std::io::Error) -> Error {
+    let place = place.display().to_string();
+    let why = match why.kind() {
+        ErrorKind::PermissionDenied => anyhow::anyhow!("this user has no right to write there"),
+        _ => why.into(),
+    };
+    Error::Unprepared { place, why }
+}

@@ -1,0 +1,136 @@
+//! The text once all parts run.
+
+use super::PreparedSetup;
+use crate::setup::{Setup, SetupHost};
+use crate::up::program_name;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::Duration;
+
+pub(super) fn text(prepared: &PreparedSetup, took: Duration) -> String {
+    let PreparedSetup { setup, envoy, .. } = prepared;
+    let (services, ports) = (&setup.services, setup.ports);
+    let mut lines = vec![
+        (callback_url(setup), format!("the hook {}; Envoy listens on {}", setup.hook.name, setup.listen)),
+        (services.completed.to_string(), "your service for completed events".to_owned()),
+        (services.failed.to_string(), "your service for failed events".to_owned()),
+    ];
+    if let Some(url) = &services.quarantined {
+        lines.push((url.to_string(), "your service for quarantined events".to_owned()));
+    }
+    lines.push((
+        format!("http://127.0.0.1:{}/stats/prometheus", ports.metrics),
+        "the gate's metrics".to_owned(),
+    ));
+    lines.push((format!("http://127.0.0.1:{}/metrics", ports.admin), "the inbox's metrics".to_owned()));
+    if let Some(sandbox) = &prepared.sandbox {
+        let about = "the sandbox: RunBlob's API, a generation takes two seconds".to_owned();
+        lines.push((format!("https://{}", sandbox.address), about));
+    }
+    let width = lines.iter().map(|(url, _)| url.len()).max().unwrap_or_default();
+    let lines: String = lines.iter().map(|(url, about)| format!("  {url:<width$}  {about}\n")).collect();
+    let (tool, admin) = (program_name(), admin_option(setup));
+    format!(
+        "
+Blobgate runs on Envoy {version}: ready in {seconds:.1} s.
+
+{lines}{order}
+In another terminal:
+  {tool} inbox ls{admin}       # lists the stored events
+  {tool} why ID{admin}         # tells where the event of a generation is
+
+The log follows, and stands in no file. Ctrl-C or `kill {pid}` ends everything.
+
+",
+        version = envoy.version,
+        seconds = took.as_secs_f32(),
+        order = order(prepared, &tool),
+        pid = std::process::id(),
+    )
+}
+
+pub(super) fn facts(prepared: &PreparedSetup, took: Duration) -> Value {
+    let setup = &prepared.setup;
+    json!({
+        "message": "ready",
+        "seconds": took.as_secs_f32(),
+        "envoy": prepared.envoy.version,
+        "hook": callback_url(setup),
+        "sandbox": prepared.sandbox.as_ref().map(|sandbox| format!("https://{}", sandbox.address)),
+    })
+}
+
+fn callback_url(setup: &Setup) -> String {
+    let token = if setup.token_keys.is_some() { "/{token}" } else { "" };
+    format!("{}{token}", setup.hook_url())
+}
+
+fn admin_option(setup: &Setup) -> String {
+    match setup.ports.admin {
+        9085 => String::new(),
+        port => format!(" --admin 127.0.0.1:{port}"),
+    }
+}
+
+/// Commands that order a generation from the sandbox.
+fn order(prepared: &PreparedSetup, tool: &str) -> String {
+    let PreparedSetup { setup, .. } = prepared;
+    let Some(sandbox) = &prepared.sandbox else { return String::new() };
+    let shown = |path: &Path| quoted(&prepared.shown_folder.join(path).display().to_string());
+    let port = sandbox.address.port();
+    let host = match &setup.host {
+        SetupHost::Ip(ip) if ip.is_ipv6() => format!("[{ip}]"),
+        host => host.to_string(),
+    };
+    let connect =
+        if host == "localhost" { String::new() } else { format!(" --connect-to ::127.0.0.1:{port}") };
+    format!(
+        r#"
+Order a generation from the sandbox. It calls back{how}:
+
+{url}
+  curl --cacert {certificate}{connect} https://{host}:{port}/v1/veo/generate \
+    -H "authorization: Bearer $(cat {key})" -H 'content-type: application/json' \
+    -d '{{"prompt": "A cat playing with a ball in a sunny room", "callback_url": "'"$url"'"}}'
+"#,
+        how = if setup.token_keys.is_some() { " with a token in the URL" } else { "" },
+        url = url_line(prepared, tool),
+        certificate = shown(&setup.certificate),
+        key = shown(&sandbox.key_file),
+    )
+}
+
+/// A line that sets `url`.
+fn url_line(prepared: &PreparedSetup, tool: &str) -> String {
+    let setup = &prepared.setup;
+    let secrets = prepared.shown_folder.join(crate::setup::SECRETS_ENV);
+    let secrets = if secrets.is_absolute() { secrets } else { Path::new(".").join(secrets) };
+    let secrets = quoted(&secrets.display().to_string());
+    let keys = setup.token_keys.as_ref().and_then(Value::as_object);
+    // The last one is the newest.
+    let Some((kid, key)) = keys.and_then(|keys| keys.iter().next_back()) else {
+        return format!("  url={}", setup.hook_url());
+    };
+    let field = |name| key.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (prefix, signer) = match field("alg") {
+        "HS256" => (format!("set -a; . {secrets}; "), format!("--key-env {}", field("env"))),
+        // The gate has the public half alone.
+        _ => (String::new(), "--key-file YOUR-PRIVATE-KEY.pem".to_owned()),
+    };
+    format!(
+        "  url=$({prefix}{tool} mint {signer} --kid {} --aud {} \\\n    --url {} --job order-17)",
+        quoted(kid),
+        quoted(&format!("{}/{}", setup.environment, setup.hook.name)),
+        quoted(&setup.hook_url()),
+    )
+}
+
+/// A word of a shell.
+fn quoted(text: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
+    if !text.is_empty() && text.bytes().all(is_plain) {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
