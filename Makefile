@@ -12,12 +12,16 @@ LINT := .tools/lint/bin
 BOOK := .tools/book/bin
 LYCHEE := $(BOOK)/lychee --offline --no-progress --quiet --include-fragments
 # When this changes, cargo compiles tests with `#[needs]` again: see testkit/needs.
-export BLOBGATE_MACHINE := $(shell id -u; command -v node prometheus python3 sqlite3; ls -d /usr/sbin/pgbouncer /usr/lib/postgresql/* 2>/dev/null)
+export BLOBGATE_MACHINE := $(shell id -u; command -v nginx node prometheus python3 sqlite3; ls -d /usr/sbin/pgbouncer /usr/lib/postgresql/* 2>/dev/null)
 # The inbox with failpoints, for `make kill`. --workspace: the same dependency features as in `make test`, which has built
 # them.
 FAILPOINTS := --locked --workspace --features blobgate-cli/failpoints --target-dir target/failpoints
+# What `make install` copies, and to where.
+PREFIX ?= /usr/local
+PROGRAM ?= target/release/blobgate
+export DESTDIR
 
-.PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget compose bench count bench-inbox bench-smoke clean
+.PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run release install check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget units boot compose bench count bench-inbox bench-smoke clean
 
 #: For users:
 
@@ -26,11 +30,18 @@ help: ## list the verbs
 
 run: build ## start the gate, the inbox, demo services and a sandbox until Ctrl-C; INBOX=0: no inbox
 	@dev/need openssl && dev/certificate && dev/secrets
-	cargo build --locked --bin blobgate
+	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
 	@envoy=$$(dev/envoy 1.40.0) && exec target/debug/blobgate up --dev --envoy "$$envoy" $(if $(filter 0,$(INBOX)),--no-inbox)
 
+release: build ## build the module and the tool for `make install`
+	cargo build --locked --release --bin blobgate
+
+install: ## copy what `make release` built, and the systemd units, to PREFIX, /usr/local by default
+	@dev/install "$(PREFIX)" "$(PROGRAM)"
+
 demo: rust ## send sample deliveries to the running gate and show the results
-	@cargo run --locked --quiet --bin blobgate -- demo $(ARGS)
+	@cargo build --locked --quiet $(BLOBGATE_TOOL_WITH) --bin blobgate
+	@target/debug/blobgate demo $(ARGS)
 
 test: build build-crash-test tools test-core ## run every test that needs no Docker, on Envoy 1.40.0; ENVOYS="1.36.4 1.38.2 1.40.0" for all three
 	cargo test --locked --workspace --exclude blobgate
@@ -95,7 +106,7 @@ bench-inbox: build ## measure how fast the inbox stores and delivers; needs Post
 	benches/inbox/run $(ARGS)
 
 bench-smoke: build ## run every bench briefly with debug builds, and check the answers but no numbers
-	cargo build --locked --bin blobgate --example open_loop
+	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate --example open_loop
 	benches/run --smoke
 	benches/count --smoke --only "no filter" --only "empty filter"
 	benches/inbox/run --smoke
@@ -107,13 +118,22 @@ oncall: build tools ## try faults on real stacks with a real Prometheus, and eva
 
 outage: build tools ## stop a service and the inbox under a stream of generations; OUTAGE=300 SPEED=1 for the real five minutes
 	@dev/need cargo cc openssl python3
-	cargo build --locked --bin blobgate
+	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
 	tests/inbox/outage
 
 budget: build tools ## count the status calls of two gates and two inboxes in a minute; needs PostgreSQL
 	@dev/need cargo cc openssl python3
-	cargo build --locked --bin blobgate
+	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
 	tests/inbox/budget
+
+units: build ## check the systemd units and the installation
+	@dev/need cargo cc systemd-analyze
+	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
+	tests/systemd/run
+
+boot: build tools ## boot Debian 12 in a container, and run the units there; needs root
+	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
+	tests/systemd/boot
 
 compose: ## build the images, run docker-compose.yml and compose.production.yaml, and check the results; needs Docker
 	tests/compose/run
@@ -132,7 +152,7 @@ $(LINT)/ruff: .ci/requirements.txt
 	@touch $@
 
 lint-scripts: $(LINT)/ruff ## lint shell and Python
-	$(LINT)/shellcheck --severity=warning $$(git grep -lE '^#!.*(bash|/sh)$$')
+	$(LINT)/shellcheck --severity=warning $$(git grep -lE '^#!.*(bash|/sh)$$' -- ':!*.md')
 	$(LINT)/ruff check --quiet $$(git grep -lE '^#!.*python') $$(git ls-files '*.py')
 
 check-words: ## check the language of texts: the glossary's words, help, sentences, the README's length, commit subjects
@@ -162,8 +182,7 @@ check-fmt: cargo ## check the format of the code
 
 clippy: clippy-core ## lint on both targets, with warnings as errors
 	cargo clippy --locked --workspace --exclude blobgate --all-targets -- -D warnings
-	cargo clippy --locked --workspace --test field --test oncall -- -D warnings
-	cargo clippy --locked --workspace --features blobgate-cli/failpoints --lib --test kill -- -D warnings
+	cargo clippy --locked --workspace --features blobgate-cli/failpoints --lib --test kill --test field --test oncall -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 --features crash-test -- -D warnings
 
