@@ -23,7 +23,7 @@ use key::{Algorithm, MintKey};
 pub(crate) use minter::Minter;
 pub(crate) use new_key::this_month;
 use of_setup::SetupToken;
-pub(crate) use of_setup::{TokenKey, audience};
+pub(crate) use of_setup::{SetupTokenKey, audience};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-pub(super) struct Answers {
+pub(super) struct InitAnswers {
     pub(super) draft: SetupDraft,
     pub(super) certificate: SetupCertificate,
     pub(super) api_key: Option<RunBlobKey>,
@@ -30,7 +30,7 @@ const NONE: &str = "none";
 /// In place of a file: standard input, or the terminal without an echo.
 const TYPED: &str = "-";
 
-impl Answers {
+impl InitAnswers {
     pub(super) fn needs_person(args: &Args) -> bool {
         args.host.is_none()
             || args.service.is_none()

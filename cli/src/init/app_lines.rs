@@ -1,6 +1,6 @@
 //! The lines for the application: it signs callback URLs, announces generations and verifies events.
 
-use crate::mint::{TokenKey, audience};
+use crate::mint::{SetupTokenKey, audience};
 use crate::setup::{Setup, SetupHost};
 use anyhow::Result;
 use std::net::Ipv4Addr;
@@ -18,7 +18,7 @@ pub(super) enum Language {
 /// What the lines of a setup have in common.
 pub(super) struct AppLines<'a> {
     setup: &'a Setup,
-    key: TokenKey,
+    key: SetupTokenKey,
     form: KeyForm,
 }
 
@@ -38,7 +38,7 @@ const MINT_KEY: &str = "BLOBGATE_MINT_KEY";
 
 impl<'a> AppLines<'a> {
     pub(super) fn of(setup: &'a Setup) -> Result<Self> {
-        let key = TokenKey::newest(setup)?;
+        let key = SetupTokenKey::newest(setup)?;
         let form = match (&key.variable, key.secret(setup)) {
             (None, _) => KeyForm::Pem,
             (Some(_), Ok(Some(secret))) if !secret.starts_with("base64:") => KeyForm::Text,

@@ -1,9 +1,9 @@
 //! What a person reads after a setup folder is made.
 
-use super::answers::{Answers, SetupCertificate};
+use super::answers::{InitAnswers, SetupCertificate};
 use super::app_lines::{AppLines, Language, shell, tool};
 use super::url_length::UrlLength;
-use crate::mint::TokenKey;
+use crate::mint::SetupTokenKey;
 use crate::output::print_lines;
 use crate::setup::{SECRETS_ENV, ServiceUrl, Setup};
 use anyhow::Result;
@@ -16,14 +16,14 @@ use tokio::time::timeout;
 pub(super) async fn report(
     setup: &Setup,
     folder: &Path,
-    answers: &Answers,
+    answers: &InitAnswers,
     expires: Option<OffsetDateTime>,
 ) -> Result<()> {
     let lines = AppLines::of(setup)?;
     let mut notes = vec![("host", format!("{}, with callback URLs {}/TOKEN", setup.host, setup.hook_url()))];
     notes.extend(certificate(setup, answers, expires));
     notes.push(("api key", api_key(answers).to_owned()));
-    if let Some(minter) = TokenKey::newest(setup)?.minter(setup)? {
+    if let Some(minter) = SetupTokenKey::newest(setup)?.minter(setup)? {
         notes.push(("tokens", UrlLength::of(&setup.hook_url(), &minter)?.text()));
     }
     notes.extend(silent_services(setup).await.into_iter().map(|note| ("service", note)));
@@ -64,7 +64,7 @@ set -a; . {env}; set +a
 
 fn certificate(
     setup: &Setup,
-    answers: &Answers,
+    answers: &InitAnswers,
     expires: Option<OffsetDateTime>,
 ) -> Vec<(&'static str, String)> {
     let texts = match (&answers.certificate, expires) {
@@ -84,7 +84,7 @@ fn certificate(
     texts.into_iter().map(|text| ("certificate", text)).collect()
 }
 
-fn api_key(answers: &Answers) -> &'static str {
+fn api_key(answers: &InitAnswers) -> &'static str {
     match answers.api_key {
         Some(_) => "in secrets/runblob-key: the gate confirms events, and the inbox fetches missing results",
         None => {

@@ -162,7 +162,7 @@ impl PreparedSetup {
         listeners.push(self.inbox_address("BLOBGATE_INBOX_LISTEN", setup.ports.inbox));
         listeners.push(admin);
 
-        let answers = |what, url: String| Probe { what, ready: ReadyWhen::Answers(url) };
+        let answers = |what, url: String| Probe { what, ready: ReadyWhen::InitAnswers(url) };
         let mut probes = Vec::new();
         if let Some(sandbox) = &self.sandbox {
             listeners.push(sandbox.address);

@@ -33,9 +33,9 @@ module: {}
 }
 
 /// A setup folder.
-struct SetupFolder(TempDir);
+struct RenderFolder(TempDir);
 
-impl SetupFolder {
+impl RenderFolder {
     fn new() -> Self {
         let folder = Self(tempfile::tempdir().unwrap());
         for name in ["certs", "secrets"] {
@@ -104,7 +104,7 @@ const ALL_WRITTEN: &str = "written    envoy.yaml\nwritten    inbox.env\nwritten 
 
 #[test]
 fn renders_a_folder_that_envoy_loads() {
-    let folder = SetupFolder::new();
+    let folder = RenderFolder::new();
     folder.renders(ALL_WRITTEN);
     folder.renders(&ALL_WRITTEN.replace("written  ", "unchanged"));
     let sums = Command::new("sha256sum")
@@ -130,7 +130,7 @@ fn renders_a_folder_that_envoy_loads() {
 
 #[test]
 fn leaves_an_edited_file_and_shows_the_difference() {
-    let folder = SetupFolder::new();
+    let folder = RenderFolder::new();
     folder.renders(ALL_WRITTEN);
     assert_eq!(folder.run(&["render", "--diff"]).status.code(), Some(0));
     let edited = folder.read("envoy.yaml").replace("per_minute: 40", "per_minute: 20");
@@ -171,7 +171,7 @@ fn leaves_an_edited_file_and_shows_the_difference() {
 #[test]
 fn a_new_api_key_is_a_new_file_and_nothing_else() {
     use std::os::unix::fs::MetadataExt;
-    let folder = SetupFolder::new();
+    let folder = RenderFolder::new();
     folder.renders(ALL_WRITTEN);
     let inodes = || {
         ["envoy.yaml", "inbox.env", "certs/sds.yaml", "secrets/runblob-key.yaml"]
@@ -189,13 +189,13 @@ fn a_new_api_key_is_a_new_file_and_nothing_else() {
 #[test]
 fn refuses_wrong_files() {
     let wrong = |name: &str, text: &str, sentence: &str| {
-        let folder = SetupFolder::new();
+        let folder = RenderFolder::new();
         folder.write(name, text);
         folder.refuses(sentence);
     };
     let (other, _) = certificate("other.example.com", |_| {});
     let (_, other_key) = certificate("hooks.example.com", |_| {});
-    let key = SetupFolder::new().read("certs/edge-key.pem");
+    let key = RenderFolder::new().read("certs/edge-key.pem");
     wrong(
         "certs/edge-key.pem",
         &other_key,
@@ -263,19 +263,19 @@ fn refuses_wrong_files() {
         &setup().replace("host: hooks", "host: https://hooks"),
         "cannot use blobgate.yaml:1:1: host has a scheme; write the name alone, such as hooks.example.com",
     );
-    let folder = SetupFolder::new();
+    let folder = RenderFolder::new();
     let (other, key) = certificate("other.example.com", |_| {});
     folder.write("certs/edge.pem", &other);
     folder.write("certs/edge-key.pem", &key);
     folder.refuses("cannot use certs/edge.pem: it is for other.example.com, and not for hooks.example.com. Get a certificate for that host, or correct `host`");
-    let folder = SetupFolder::new();
+    let folder = RenderFolder::new();
     std::fs::remove_file(folder.path("blobgate.yaml")).unwrap();
     folder.refuses("cannot use blobgate.yaml: it cannot be read: No such file or directory (os error 2). Make one with `blobgate init`, or name another with --setup");
 }
 
 #[test]
 fn warns_of_times_links_and_open_files() {
-    let folder = SetupFolder::new();
+    let folder = RenderFolder::new();
     let (expired, key) = certificate("hooks.example.com", |params| {
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
         params.not_after = rcgen::date_time_ymd(2021, 1, 1);
@@ -295,7 +295,7 @@ warning: other users of this machine can open secrets/runblob-key (mode 644): `c
 
 #[test]
 fn check_reads_a_setup_file() {
-    let folder = SetupFolder::new();
+    let folder = RenderFolder::new();
     let check = |args: &[&str]| {
         let end = folder.run(&[&["check"], args].concat());
         (text(&end.stdout), end.status.code())

@@ -15,7 +15,7 @@ pub(crate) struct Rule {
 
 macro_rules! rules {
     ($($constant:ident $name:literal, $level:literal, $finds:literal, $effect:literal;)*) => {
-        $(pub(super) static $constant: Rule = Rule { name: $name, level: $level, finds: $finds, effect: $effect };)*
+        $(pub(in crate::check) static $constant: Rule = Rule { name: $name, level: $level, finds: $finds, effect: $effect };)*
 
         /// Every rule, in the order of the page.
         #[cfg(test)]

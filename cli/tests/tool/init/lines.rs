@@ -2,6 +2,7 @@
 
 use super::{init, secret, succeeds};
 use crate::running::{RunningReceiver, RunningTool, blobgate, text};
+use blobgate::contract::header;
 use blobgate_testkit::{eventually, free_port, module, versions};
 use serde_json::Value;
 use standardwebhooks::Webhook;
@@ -66,7 +67,7 @@ fn curl_gives_a_first_signed_event() {
         let (headers, body) = eventually("the event", || kept(&received));
         let key = secret(&work.path().join("my gate"), "BLOBGATE_SIGNING_KEY");
         Webhook::new(&key).unwrap().verify(&body, &headers).unwrap();
-        assert_eq!(headers["blobgate-job"], "order-1");
+        assert_eq!(headers[header::JOB], "order-1");
         let event: Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(event["status"], "completed");
         up.end_by("TERM");
