@@ -12,7 +12,7 @@ LINT := .tools/lint/bin
 BOOK := .tools/book/bin
 LYCHEE := $(BOOK)/lychee --offline --no-progress --quiet --include-fragments
 # When this changes, cargo compiles tests with `#[needs]` again: see testkit/needs.
-export BLOBGATE_MACHINE := $(shell id -u; command -v node prometheus python3 sqlite3; ls -d /usr/sbin/pgbouncer /usr/lib/postgresql/* 2>/dev/null)
+export BLOBGATE_MACHINE := $(shell id -u; command -v nginx node prometheus python3 sqlite3; ls -d /usr/sbin/pgbouncer /usr/lib/postgresql/* 2>/dev/null)
 # The inbox with failpoints, for `make kill`. --workspace: the same dependency features as in `make test`, which has built
 # them.
 FAILPOINTS := --locked --workspace --features blobgate-cli/failpoints --target-dir target/failpoints

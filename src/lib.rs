@@ -3,7 +3,7 @@
 //!
 //! Each stage has a file, in this order: [`sanitize`], [`hook`], [`transport`], [`source`], [`request`], [`token`], [`json`],
 //! [`dialect`], [`event`], [`result_url`], [`confirm`], [`forward`]. [`policy`] runs the stages and decides. [`trust`] has the
-//! trust rule. [`violation`] has what a stage finds, and [`trace`] what it saw. [`contract`] has the headers, their values, and the forms of tokens and signatures.
+//! trust rule. [`violation`] has what a stage finds, and [`trace`] what it saw. [`mask`] hides tokens in that. [`contract`] has the headers, their values, and the forms of tokens and signatures.
 //! Only [`exchange`] has state: it drives a host through one request and its response. Only `wasm`, compiled for
 //! WebAssembly, calls Envoy.
 
@@ -24,6 +24,9 @@ pub mod hook;
 pub mod ip_ranges;
 pub mod json;
 mod keyring;
+#[cfg(not(target_family = "wasm"))]
+mod markdown;
+pub mod mask;
 pub mod policy;
 pub mod reason;
 pub mod request;

@@ -265,19 +265,12 @@ impl Reason {
 #[cfg(not(target_family = "wasm"))]
 fn plain(paragraph: &str) -> String {
     let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
-    let (mut text, mut rest) = (String::new(), line.as_str());
-    while let Some((before, link)) = rest.split_once('[') {
-        let Some((name, (target, after))) =
-            link.split_once("](").and_then(|(name, target)| Some((name, target.split_once(')')?)))
-        else {
-            break;
-        };
-        // The links are relative to the reference.
-        let page = target.strip_prefix("../").map_or_else(|| format!("reference/{target}"), str::to_owned);
-        text.extend([before, name, " (docs/", &page, ")"]);
-        rest = after;
-    }
-    text + rest
+    // The links are relative to the reference.
+    let page = |target: &str| match target.strip_prefix("../") {
+        Some(page) => format!(" (docs/{page})"),
+        None => format!(" (docs/reference/{target})"),
+    };
+    crate::markdown::without_links(&line, page)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod manifest;
 mod reference;
 mod report;
 mod rules;
+mod setup_file;
 pub(crate) mod yaml;
 
 use anyhow::Result;
@@ -28,14 +29,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use yaml::{YamlError, YamlNode, YamlReader, parse_yaml};
 
-/// Check configurations of Envoy and the gate, and manifests of Kubernetes
+/// Check setup files, configurations of Envoy and the gate, and manifests of Kubernetes
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// An envoy.yaml, a configuration of the gate, or manifests; - is standard input
+    /// A blobgate.yaml, an envoy.yaml, a configuration of the gate, or manifests; - is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Errors, not warnings, for environment variables of keys that are not set here
+    /// Errors, not warnings, for keys and files that are not here
     #[arg(long)]
     require_env: bool,
     /// JSON output
@@ -52,9 +53,12 @@ The command reads files only: it starts no Envoy, and opens no connection. The g
 the gate's configuration. Keys come from the environment, as for Envoy. Not every field of Envoy is
 checked: `envoy --mode validate -c envoy.yaml` does that.
 
+Of a setup file, `check` also checks the files that it names, and the envoy.yaml that `render` makes.
+
 Exit code: 0 without errors, 1 for an error or an unreadable file, 2 for wrong usage.
 
 Examples:
+  blobgate check blobgate.yaml
   blobgate check envoy.yaml
   blobgate check --require-env envoy.yaml            # where the keys are set
   blobgate check --json deploy/istio/*.yaml          # for a program
@@ -119,6 +123,9 @@ fn check_text(path: &Path, text: &str, unset: UnsetVariables) -> (Vec<Finding>, 
         Ok(parsed) => parsed,
         Err(error) => return (vec![syntax_error(&error, text)], FileContent::Gate),
     };
+    if setup_file::is_setup(path, &documents) {
+        return (setup_file::check(path, text, unset), FileContent::Gate);
+    }
     let mut checker = Checker {
         lines: text.lines().collect(),
         unset,
@@ -141,6 +148,14 @@ pub(crate) fn check_gate_tree(tree: &YamlNode) -> Vec<Finding> {
     let mut findings = Vec::new();
     configuration::check_configuration(&gate::without_keys(tree), UnsetVariables::Warn, &mut findings);
     findings.retain(|finding| finding.level == Level::Error);
+    findings
+}
+
+/// Checks an envoy.yaml whose keys and module are elsewhere.
+pub(crate) fn check_rendered_text(text: &str) -> Vec<Finding> {
+    let (mut findings, _) = check_text(Path::new("envoy.yaml"), text, UnsetVariables::Warn);
+    let elsewhere = [frame::VARIABLE_UNSET.name, rules::catalog::MISSING_FILE.name];
+    findings.retain(|finding| !elsewhere.contains(&finding.rule));
     findings
 }
 

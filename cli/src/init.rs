@@ -14,7 +14,7 @@ use crate::end_signals::until_signal;
 use crate::mint::{base64_key, this_month};
 use crate::output::{eprint_line, print_lines};
 use crate::setup::{SECRETS_ENV, SETUP_FILE, Setup};
-use answers::{Answers, SetupCertificate};
+use answers::{InitAnswers, SetupCertificate};
 use anyhow::{Result, anyhow};
 use app_lines::{AppLines, Language};
 use new_folder::{NewFolder, NewPart};
@@ -132,16 +132,16 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// A thread reads the answers: no signal could end a task that waits for a line.
-async fn answers(args: Args, kid: String) -> Result<Answers> {
-    let asks = terminal::has_person() && Answers::needs_person(&args);
+async fn answers(args: Args, kid: String) -> Result<InitAnswers> {
+    let asks = terminal::has_person() && InitAnswers::needs_person(&args);
     let _restored = asks.then(TerminalModes::save);
     let (sender, answers) = oneshot::channel();
-    std::thread::spawn(move || sender.send(Answers::find(&args, kid)));
+    std::thread::spawn(move || sender.send(InitAnswers::find(&args, kid)));
     answers.await.map_err(|_| anyhow!("the questions ended early, and nothing was written. Run it again"))?
 }
 
 /// Returns the end of the certificate that it made.
-fn write(folder: &NewFolder, answers: &Answers) -> Result<Option<OffsetDateTime>> {
+fn write(folder: &NewFolder, answers: &InitAnswers) -> Result<Option<OffsetDateTime>> {
     let (certificate, key, expires) = match &answers.certificate {
         SetupCertificate::Copied(copy) => (copy.certificate.clone(), copy.key.clone(), None),
         SetupCertificate::Trial => {
@@ -158,18 +158,11 @@ fn write(folder: &NewFolder, answers: &Answers) -> Result<Option<OffsetDateTime>
         NewPart { path: CERTIFICATE_KEY, text: key, mode: 0o600 },
     ];
     if let Some(key) = &answers.api_key {
-        parts.push(NewPart {
-            path: "secrets/runblob-key",
-            text: format!("{}\n", key.text()),
-            mode: 0o600,
-        });
+        parts.push(NewPart { path: "secrets/runblob-key", text: format!("{}\n", key.text()), mode: 0o600 });
     }
     let ignored = answers.draft.ignored();
     if folder.has(".gitignore") {
-        eprint_line(format_args!(
-            "blobgate: warning: .gitignore exists. Add to it: {}",
-            ignored.join(" ")
-        ));
+        eprint_line(format_args!("blobgate: warning: .gitignore exists. Add to it: {}", ignored.join(" ")));
     } else {
         parts.push(NewPart { path: ".gitignore", text: format!("{}\n", ignored.join("\n")), mode: 0o644 });
     }

@@ -41,7 +41,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Try, run and operate Blobgate, the gate for RunBlob webhooks
+/// Set up, run and operate Blobgate, the gate for RunBlob webhooks
 #[derive(Parser)]
 #[command(name = "blobgate", version, after_help = EXAMPLES, disable_help_subcommand = true)]
 struct Cli {
@@ -70,17 +70,21 @@ enum Command {
 
 const EXAMPLES: &str = "\
 Start here, in a clone of the repository:
-  make run                 # starts a gate, an inbox, three services and a sandbox
-  make demo                # in a second terminal: sends deliveries to the gate
-  blobgate inbox ls        # lists the stored events
-  blobgate why GENERATION  # tells where its event is, and why
+  make run                                        # starts a gate, an inbox, services, a sandbox
+  make demo                                       # in a second terminal: sends deliveries
 
-When a delivery is refused:
-  blobgate explain --help  # explains a reason, a log line or a request
+Put your app behind it:
+  blobgate init my-gate                           # makes keys and blobgate.yaml
+  blobgate up --setup my-gate/blobgate.yaml       # runs the gate and the inbox
+
+When something is wrong:
+  blobgate why GENERATION                         # tells where its event is, and why
+  blobgate explain --help                         # explains a reason, a log line or a request
 
 Before production:
-  blobgate mint --help     # explains callback tokens and their keys
-  blobgate inbox --help    # explains the inbox and its commands";
+  blobgate check my-gate/blobgate.yaml            # names each mistake and its remedy
+  blobgate render --setup my-gate/blobgate.yaml   # writes envoy.yaml for your own Envoy
+  blobgate inbox --help                           # explains the inbox and its commands";
 
 #[tokio::main]
 async fn main() -> ExitCode {

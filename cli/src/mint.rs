@@ -18,12 +18,12 @@ pub(crate) use claims::{Audience, Kid};
 use claims::{MintedClaims, Reference};
 use clap::builder::NonEmptyStringValueParser;
 use clap::error::ErrorKind;
-use key::{Algorithm, MintKey};
 pub(crate) use key::base64_key;
+use key::{Algorithm, MintKey};
 pub(crate) use minter::Minter;
 pub(crate) use new_key::this_month;
 use of_setup::SetupToken;
-pub(crate) use of_setup::{TokenKey, audience};
+pub(crate) use of_setup::{SetupTokenKey, audience};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -143,7 +143,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         None => (args.url, args.aud, args.kid, None),
     };
     let (Some(url), Some(aud), Some(kid)) = (url, aud, kid) else {
-        let message = "an option is missing. Pass --setup, or --url, --aud and --kid for a token, or --new-key";
+        let message =
+            "an option is missing. Pass --setup, or --url, --aud and --kid for a token, or --new-key";
         let mut command = <Args as clap::Args>::augment_args(clap::Command::new("blobgate mint"));
         command.error(ErrorKind::MissingRequiredArgument, message).exit();
     };

@@ -7,7 +7,7 @@ mod files;
 mod scalar;
 mod template;
 
-pub(crate) use files::{FileChange, RenderedFile, write};
+pub(crate) use files::{RenderedChange, RenderedFile, make_run_folder, write};
 
 use crate::output::{eprint_line, print_line};
 use crate::setup::{ProviderEndpoint, SETUP_FILE, Setup, SetupError, env_file};
@@ -60,12 +60,14 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let differs = diff::print(&setup.folder, &files)?;
         return Ok(if differs { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }
-    for outcome in write(&setup.folder, &files)? {
+    let outcomes = write(&setup.folder, &files)?;
+    make_run_folder(&setup)?;
+    for outcome in outcomes {
         let path = outcome.path.display();
         match outcome.change {
-            FileChange::Written => print_line(format_args!("written    {path}")),
-            FileChange::Unchanged => print_line(format_args!("unchanged  {path}")),
-            FileChange::Edited => print_line(format_args!(
+            RenderedChange::Written => print_line(format_args!("written    {path}")),
+            RenderedChange::Unchanged => print_line(format_args!("unchanged  {path}")),
+            RenderedChange::Edited => print_line(format_args!(
                 "edited     {path}, and left as it is: `blobgate render --diff` shows the difference"
             )),
         }

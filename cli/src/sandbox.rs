@@ -56,8 +56,8 @@ pub(crate) struct Args {
     /// A trusted certificate for callbacks, in addition to the public ones, in PEM
     #[arg(long, value_name = "FILE")]
     callback_ca: Option<PathBuf>,
-    /// The address of a callback's host, in place of DNS; also the port, whichever the URL has
-    #[arg(long, value_name = "HOST=ADDRESS:PORT", value_parser = callback::parse_resolved)]
+    /// The address and port of a callback's host, in place of DNS and of the URL's port
+    #[arg(long, value_name = "HOST=ADDRESS", value_parser = callback::parse_resolved)]
     resolve: Vec<ResolvedHost>,
     /// The time of a generation, divided by --speed; from 10m on it ends as TIMEOUT
     #[arg(long, value_name = "TIME", default_value = "120s", value_parser = clock::parse_time)]

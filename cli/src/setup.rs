@@ -197,3 +197,8 @@ impl Setup {
         variables
     }
 }
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;

@@ -43,8 +43,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Admin {
     pub(crate) operations: Operations,
     pub(crate) shared: InboxHandles,
-    /// The token that a client must send.
-    pub(crate) token: Option<String>,
+    /// The tokens of which a client must send one.
+    pub(crate) tokens: Vec<String>,
     /// The base URL of the documentation.
     pub(crate) docs: String,
     pub(crate) ending: CancellationToken,
@@ -83,23 +83,22 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .with_state(admin)
 }
 
-/// Requires the token. Without a token: refuses requests of web pages. DNS rebinding brings a name in Host, and a cross-site
+/// Requires a token. Without tokens: refuses requests of web pages. DNS rebinding brings a name in Host, and a cross-site
 /// request without preflight cannot have the content type JSON.
 async fn check_client(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    let Some(token) = &admin.token else {
+    if admin.tokens.is_empty() {
         return match check_page(&request) {
             Ok(()) => next.run(request).await,
             Err(problem) => problem.into_response(),
         };
-    };
+    }
     let sent = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
     // Digests have one length, so the time of the comparison does not depend on the token.
-    let expected = digest(format!("Bearer {token}").as_bytes());
-    if sent.is_some_and(|sent| digest(sent) == expected) {
-        next.run(request).await
-    } else {
-        Problem::NoToken.into_response()
-    }
+    let is_one = |sent: &[u8]| {
+        let sent = digest(sent);
+        admin.tokens.iter().any(|token| digest(format!("Bearer {token}").as_bytes()) == sent)
+    };
+    if sent.is_some_and(is_one) { next.run(request).await } else { Problem::NoToken.into_response() }
 }
 
 fn check_page(request: &Request) -> Result<(), Problem> {

@@ -227,8 +227,8 @@ impl ReadStore for BreakableStore {
         self.0.quarantined(id).await
     }
 
-    async fn attempts(&self, id: i64) -> Result<Vec<AttemptRow>> {
-        self.0.attempts(id).await
+    async fn attempts(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<AttemptRow>>> {
+        self.0.attempts(ids).await
     }
 
     async fn find(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<EntryRow>> {

@@ -47,8 +47,9 @@ pub struct Settings {
     pub sign: Option<WebhookKeys>,
     /// The keys of the gate. Without them the inbox verifies no signature.
     pub verify: Option<WebhookKeys>,
-    /// The token that a client of the admin listener must send. Without it the listener takes requests of anybody but web pages.
-    pub admin_token: Option<String>,
+    /// The tokens of which a client of the admin listener must send one. Without any, the listener takes requests of anybody but
+    /// web pages.
+    pub admin_tokens: Vec<String>,
     /// The time limit for the answer of a service.
     pub timeout: Duration,
     /// The attempts that run at once on a route.
@@ -117,7 +118,7 @@ pub async fn serve(
     let admin = Admin {
         operations,
         shared: shared.clone(),
-        token: settings.admin_token,
+        tokens: settings.admin_tokens,
         docs: docs.clone(),
         ending: ending.clone(),
     };

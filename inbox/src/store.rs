@@ -173,8 +173,8 @@ pub(crate) trait ReadStore: Send + Sync {
     /// One entry, and its payload unless that is purged.
     async fn show(&self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>>;
     async fn quarantined(&self, id: i64) -> Result<Option<QuarantinedEntry>>;
-    /// The recorded attempts of an entry, in order: the first 3 and the last 17.
-    async fn attempts(&self, id: i64) -> Result<Vec<AttemptRow>>;
+    /// The recorded attempts of each entry that has any, in order: the first 3 and the last 17.
+    async fn attempts(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<AttemptRow>>>;
     /// The entries with this key, the newest first, up to [`read::MAX_FOUND`].
     async fn find(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<EntryRow>>;
     /// The entries with these ids, the oldest first.

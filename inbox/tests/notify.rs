@@ -57,7 +57,7 @@ impl NotifyingInbox {
             deliver_to: "http://127.0.0.1:1".parse().unwrap(),
             sign: None,
             verify: None,
-            admin_token: None,
+            admin_tokens: Vec::new(),
             metrics: None,
             timeout: Duration::from_secs(5),
             concurrency: 8,

@@ -111,7 +111,7 @@ impl ServedInbox {
             deliver_to: format!("http://{}", service.address).parse().unwrap(),
             sign: None,
             verify: None,
-            admin_token: None,
+            admin_tokens: Vec::new(),
             timeout: Duration::from_secs(5),
             concurrency: 8,
             drain: NonZeroU32::new(100).unwrap(),
@@ -478,7 +478,9 @@ async fn refuses_at_the_limit_and_accepts_after_retention() {
 
 #[tokio::test]
 async fn requires_the_admin_token() {
-    let inbox = ServedInbox::with(|settings| settings.admin_token = Some("s3cret".to_owned())).await;
+    let inbox =
+        ServedInbox::with(|settings| settings.admin_tokens = ["s3cret", "n3xt"].map(str::to_owned).into())
+            .await;
     assert_eq!(inbox.get("/healthz", &[]).await.unwrap(), (200, "ok\n".to_owned()));
     assert_eq!(inbox.get("/metrics", &[]).await.unwrap().0, 401);
     let (status, body) = inbox.get("/entries", &[("authorization", "Bearer s3cre")]).await.unwrap();
@@ -488,7 +490,11 @@ async fn requires_the_admin_token() {
         "detail": "the admin token is missing or wrong: send Authorization: Bearer TOKEN",
     });
     assert_eq!((status, serde_json::from_str(&body).ok()), (401, Some(problem)));
-    assert_eq!(inbox.get("/metrics", &[("authorization", "Bearer s3cret")]).await.unwrap().0, 200);
+    // During a rotation.
+    for token in ["Bearer s3cret", "Bearer n3xt"] {
+        assert_eq!(inbox.get("/metrics", &[("authorization", token)]).await.unwrap().0, 200);
+    }
+    assert_eq!(inbox.get("/metrics", &[("authorization", "Bearer s3cretn3xt")]).await.unwrap().0, 401);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The configuration as JSON Schema, for editors. Keys, texts and values are those of the sections; only the rules between
 //! keys are written here. `tests/schema.rs` holds the schema and the loader against each other.
 
+use crate::markdown::without_links;
 use crate::settings::{Section, SectionKey};
 use serde_json::{Map, Value, json};
 
@@ -58,26 +59,7 @@ fn property(key: &SectionKey) -> Value {
 
 /// Markdown without its links, which lead to pages of the book.
 fn plain(markdown: &str) -> String {
-    let mut text = String::new();
-    let mut rest = markdown;
-    while let Some((before, target)) = rest.split_once("](") {
-        text.push_str(before);
-        // The bracket that this one closes: a link's words can contain others.
-        let mut open = 1_usize;
-        let start = text.char_indices().rev().find(|(_, character)| {
-            open = match character {
-                ']' => open.saturating_add(1),
-                '[' => open.saturating_sub(1),
-                _ => open,
-            };
-            open == 0
-        });
-        if let Some((place, _)) = start {
-            text.remove(place);
-        }
-        rest = target.split_once(')').map_or("", |(_, rest)| rest);
-    }
-    text + rest
+    without_links(markdown, |_page| String::new())
 }
 
 /// The rules between the keys of a section, and between sections.

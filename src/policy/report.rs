@@ -14,7 +14,7 @@ use crate::token::Token;
 use crate::trace::{Observer, StageReport, StageVerdict};
 use crate::transport::Transport;
 use crate::trust::Answer;
-use crate::{Reason, Violation, result_url as url};
+use crate::{Reason, Violation, mask, result_url as url};
 use std::sync::Arc;
 
 type Judged = Result<(), Violation>;
@@ -27,8 +27,8 @@ pub(super) fn hook(found: Result<&Arc<Hook>, Violation>, head: &Head<'_>) -> Sta
             StageReport::new(Stage::Hook, &saw, StageVerdict::Passed)
         }
         Err(violation) => {
-            let path = masked(head.headers.first(":path"));
-            StageReport::new(Stage::Hook, &path, StageVerdict::Violated(violation))
+            let path = mask::path(head.headers.first(":path"), None);
+            StageReport::new(Stage::Hook, &format!("path {path}"), StageVerdict::Violated(violation))
         }
     }
 }
@@ -197,17 +197,4 @@ fn shown(head: &Head<'_>, name: &str) -> String {
 fn documented(hook: &Hook, payload: &Value<'_>) -> String {
     let known = hook.dialect.known().iter().map(|(key, _)| *key);
     known.filter(|key| payload.field(key).is_some()).collect::<Vec<_>>().join(",")
-}
-
-/// A path without its query. A segment in the form of a token is hidden: a wrong path may contain one.
-fn masked(path: &[u8]) -> String {
-    const MAX_PLAIN: usize = 40;
-    let path = path.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let text = String::from_utf8_lossy(path);
-    let segments = text.split('/').map(|segment| {
-        let is_token =
-            segment.len() > MAX_PLAIN || segment.matches('.').count() > 1 || segment.starts_with("eyJ");
-        if is_token { "{hidden}" } else { segment }
-    });
-    format!("path {}", segments.collect::<Vec<_>>().join("/"))
 }

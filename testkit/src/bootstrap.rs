@@ -11,9 +11,9 @@ use std::sync::LazyLock;
 const HOOK_PATH: &str = "/webhook";
 /// A route to the video service without the gate. [`Bootstrap::shipped`] adds it.
 pub const BESIDE: &str = "/app";
-/// The admin page's socket, in the folder of an Envoy.
 /// The events of Envoy's health check, in an Envoy's folder.
 pub const HEALTH_LOG: &str = "health.log";
+/// The admin page's socket, in the folder of an Envoy.
 pub(super) const ADMIN_SOCKET: &str = "admin.sock";
 const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
 const TEXT: &str = "type.googleapis.com/google.protobuf.StringValue";
@@ -48,18 +48,16 @@ impl Bootstrap {
 
     /// Like [`Self::shipped`], with only the shipped routes.
     pub fn as_shipped() -> Self {
+        Self::of(SHIPPED.clone())
+    }
+
+    /// The whole configuration of an Envoy with the shipped names of clusters, without an inbox.
+    pub fn of(json: Value) -> Self {
         // Nothing listens at port 1. A test sets the ports that it needs.
         let closed = ["quarantine_service", "runblob_api", "inbox", "otel_collector"]
             .map(|name| (name.to_owned(), 1))
             .into();
-        Self {
-            json: SHIPPED.clone(),
-            module: module(),
-            endpoints: closed,
-            provider_tls: false,
-            inbox: 0,
-            inbox_admin: None,
-        }
+        Self { json, module: module(), endpoints: closed, provider_tls: false, inbox: 0, inbox_admin: None }
     }
 
     /// The shipped configuration of the gate.

@@ -4,7 +4,7 @@ use super::{ClientResponse, TestDelivery, block, eventually, h1, h2, tls, within
 use rustls::{ClientConfig, SupportedProtocolVersion};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
 
@@ -32,12 +32,15 @@ pub struct Connector {
     port: u16,
     protocol: Protocol,
     from: Ipv4Addr,
+    head: Vec<u8>,
+    /// The name in the TLS handshake.
+    name: &'static str,
     tls: Option<Arc<ClientConfig>>,
 }
 
 impl Connector {
     pub fn plaintext(port: u16, protocol: Protocol) -> Self {
-        Self { port, protocol, from: Ipv4Addr::LOCALHOST, tls: None }
+        Self { port, protocol, from: Ipv4Addr::LOCALHOST, head: Vec::new(), name: tls::NAME, tls: None }
     }
 
     /// Trusts the certificate that every Envoy starts with.
@@ -55,9 +58,25 @@ impl Connector {
         Self { tls, ..Self::plaintext(port, protocol) }
     }
 
+    /// Trusts each of these certificates.
+    pub fn tls_of_any(port: u16, protocol: Protocol, trusted: &[&tls::Certificate]) -> Self {
+        let tls = tls::Certificate::client_of_any(trusted, protocol.alpn(), rustls::ALL_VERSIONS);
+        Self { tls: Some(tls), ..Self::plaintext(port, protocol) }
+    }
+
     /// Sets the client's address. Loopback is all of 127.0.0.0/8.
     pub fn from(self, address: Ipv4Addr) -> Self {
         Self { from: address, ..self }
+    }
+
+    /// Sets the name in the TLS handshake.
+    pub fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
+    /// Writes these bytes before everything else, such as a head of the PROXY protocol.
+    pub fn head(self, bytes: Vec<u8>) -> Self {
+        Self { head: bytes, ..self }
     }
 
     #[track_caller]
@@ -75,12 +94,13 @@ impl Connector {
     async fn connect(&self) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
         let socket = TcpSocket::new_v4()?;
         socket.bind(SocketAddr::from((self.from, 0)))?;
-        let tcp = socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).await?;
+        let mut tcp = socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port))).await?;
         tcp.set_nodelay(true)?;
+        tcp.write_all(&self.head).await?;
         let Some(config) = &self.tls else {
             return Client::over(tcp, self.protocol).await;
         };
-        let stream = TlsConnector::from(Arc::clone(config)).connect(tls::server_name(), tcp).await?;
+        let stream = TlsConnector::from(Arc::clone(config)).connect(tls::server_name(self.name), tcp).await?;
         let spoken = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
         assert_eq!(spoken.as_deref(), Some(self.protocol.alpn().as_bytes()), "ALPN");
         Client::over(stream, self.protocol).await

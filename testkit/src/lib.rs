@@ -13,6 +13,7 @@
 //! Every call blocks, for [`MAX_WAIT`] at most.
 
 pub mod answer;
+pub mod balancer;
 pub mod bootstrap;
 pub mod client;
 pub mod clone;
@@ -24,9 +25,11 @@ pub mod h1;
 pub mod h2;
 pub mod inbox;
 pub mod metrics;
+pub mod nginx;
 pub mod otlp;
 pub mod pgbouncer;
 pub mod postgres;
+pub mod production_folder;
 pub mod prometheus;
 pub mod sqlite;
 pub mod tls;
@@ -34,6 +37,7 @@ pub mod upstream;
 pub mod versions;
 
 pub use answer::ClientResponse;
+pub use balancer::{ForwardedHeaders, HttpBalancer, NetworkBalancer};
 pub use blobgate_testkit_book as book;
 pub use blobgate_testkit_needs::needs;
 pub use bootstrap::Bootstrap;
@@ -44,9 +48,11 @@ pub use disk::Ext4Disk;
 pub use envoy::{EnvoyProcess, Options};
 pub use gate::TestGate;
 pub use inbox::InboxProcess;
+pub use nginx::NginxProcess;
 pub use otlp::{TraceCollector, TraceSpan};
 pub use pgbouncer::Pgbouncer;
 pub use postgres::Cluster;
+pub use production_folder::ProductionFolder;
 pub use prometheus::{ActiveAlert, PrometheusProcess};
 pub use sqlite::{SqliteFile, sql};
 pub use upstream::{Reply, ServiceRequest, Upstream};

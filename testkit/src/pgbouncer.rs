@@ -39,7 +39,8 @@ impl Pgbouncer {
         }
         super::postgres::give_to_postgres(path);
         let program = program();
-        let program = program.expect("cannot start pgbouncer: it is not installed. Install the package pgbouncer.");
+        let program =
+            program.expect("cannot start pgbouncer: it is not installed. Install the package pgbouncer.");
         let mut command = super::postgres::as_postgres(Path::new(&program));
         command.arg(path.join("pgbouncer.ini"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(path.join("log")).unwrap());

@@ -87,7 +87,8 @@ impl Cluster {
             let _gone = end.send(());
         });
         let pid = started.recv().unwrap();
-        let cluster = Self { port, bin, directory, pid, ended: Mutex::new(ended), databases: AtomicU32::new(0) };
+        let cluster =
+            Self { port, bin, directory, pid, ended: Mutex::new(ended), databases: AtomicU32::new(0) };
         cluster.wait_until_ready();
         cluster
     }
@@ -117,7 +118,10 @@ impl Cluster {
         let path = std::env::var("PATH").unwrap();
         let mut command = Command::new("bash");
         command.env("PATH", format!("{}:{path}", self.bin.display()));
-        command.env("PGHOST", self.directory.path()).env("PGUSER", "postgres").env("PGPORT", self.port.to_string());
+        command
+            .env("PGHOST", self.directory.path())
+            .env("PGUSER", "postgres")
+            .env("PGPORT", self.port.to_string());
         command
     }
 

@@ -11,11 +11,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-/// The name in every certificate.
+/// The name in every certificate, unless a test gives another.
 pub const NAME: &str = "gate.test";
 
+/// The names of the how-tos, which [`FIRST`] has too.
+const PAGE_NAMES: [&str; 2] = ["hooks.example.com", "app.example.com"];
+
 /// The certificate that an Envoy starts with.
-pub static FIRST: LazyLock<Certificate> = LazyLock::new(Certificate::fresh);
+pub static FIRST: LazyLock<Certificate> =
+    LazyLock::new(|| Certificate::of([NAME, PAGE_NAMES[0], PAGE_NAMES[1]]));
 
 /// A self-signed certificate and its key, in PEM.
 pub struct Certificate {
@@ -48,8 +52,19 @@ impl Certificate {
 
     /// A client configuration that trusts only this certificate.
     pub fn client(&self, alpn: &str, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
+        Self::client_of_any(&[self], alpn, versions)
+    }
+
+    /// A client configuration that trusts only these certificates.
+    pub fn client_of_any(
+        trusted: &[&Self],
+        alpn: &str,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
-        roots.add(self.der.clone()).unwrap();
+        for certificate in trusted {
+            roots.add(certificate.der.clone()).unwrap();
+        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
         let mut config = builder.with_root_certificates(roots).with_no_client_auth();
@@ -66,14 +81,7 @@ pub struct TlsFront {
 
 impl TlsFront {
     pub fn start(certificate: &Certificate, to: u16) -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(rustls::ALL_VERSIONS)
-            .unwrap()
-            .with_no_client_auth();
-        let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
-        let config = builder.with_single_cert(vec![certificate.der.clone()], key).unwrap();
-        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let acceptor = acceptor(certificate, &[]);
         let listener = block(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let port = listener.local_addr().unwrap().port();
         let running = spawn(async move {
@@ -97,8 +105,21 @@ impl Drop for TlsFront {
     }
 }
 
-pub fn server_name() -> ServerName<'static> {
-    ServerName::try_from(NAME).unwrap()
+/// The server's side of TLS with this certificate.
+pub(super) fn acceptor(certificate: &Certificate, alpn: &[&str]) -> TlsAcceptor {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(rustls::ALL_VERSIONS)
+        .unwrap()
+        .with_no_client_auth();
+    let key = PrivateKeyDer::from_pem_slice(certificate.key.as_bytes()).unwrap();
+    let mut config = builder.with_single_cert(vec![certificate.der.clone()], key).unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+pub fn server_name(name: &'static str) -> ServerName<'static> {
+    ServerName::try_from(name).unwrap()
 }
 
 /// Sends a ClientHello whose newest version is this one ([3, 2] is TLS 1.1), and returns the first bytes of the response.

@@ -1,13 +1,12 @@
 //! The settings of envoy.yaml at the edge.
 
-use crate::support::book::block;
 use crate::support::client::Protocol;
 use crate::support::delivery::RequestEnding;
 use crate::support::{
-    Bootstrap, Connector, EnvoyProcess, H1, H2, Length, Options, Reply, TestDelivery, TestGate, Upstream,
-    eventually, on_every_envoy, tls,
+    Bootstrap, Connector, H2, Length, Reply, TestDelivery, TestGate, Upstream, eventually, on_every_envoy,
+    tls,
 };
-use crate::{access_line, counts, hook_routes, log_line};
+use crate::{access_line, counts, log_line};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -122,60 +121,6 @@ fn refuses_unlisted_and_forwarded_addresses() {
         }
         log_line(&gate.envoy, "reason=source-denied hook=veo3 source=127.0.0.2 id=-");
         log_line(&trusting.envoy, "reason=source-denied hook=veo3 source=203.0.113.9 id=-");
-    });
-}
-
-#[test]
-fn works_behind_a_proxy_that_terminates_tls() {
-    on_every_envoy(|envoy| {
-        let filters: Value = serde_saphyr::from_str(&block("peer-filter")).unwrap();
-        let filter = filters[0].clone();
-        let behind = |bootstrap: Bootstrap, proxies: Value| {
-            let changes = json!({"transport": {"behind_proxy": proxies}, "source": ["127.0.0.9"]});
-            bootstrap
-                .hook(&changes)
-                .http(|manager| manager["xff_num_trusted_hops"] = 1.into())
-                .filter_before(&filter)
-        };
-        let gate = TestGate::with(envoy, |bootstrap| behind(bootstrap, json!(["127.0.0.1"])));
-        let strict = TestGate::with(envoy, |bootstrap| behind(bootstrap, json!(["10.0.0.0/8"])));
-        let unset = TestGate::with(envoy, |bootstrap| {
-            behind(bootstrap, json!(["127.0.0.1"]))
-                .http(|manager| drop(manager["http_filters"].as_array_mut().unwrap().remove(0)))
-        });
-        // A second Envoy is the proxy: the shipped listener without the gate, before the gate's plaintext listener.
-        let front = |gate: &TestGate| {
-            let port = gate.envoy.port("plaintext");
-            let bootstrap =
-                Bootstrap::shipped().endpoint("video_service", port).endpoint("failure_service", port);
-            let bootstrap = hook_routes(bootstrap, |route| {
-                let route = route.as_object_mut().unwrap();
-                route["match"].as_object_mut().unwrap().remove("headers");
-                route.remove("direct_response");
-                route.insert("route".to_owned(), json!({"cluster": "video_service"}));
-            });
-            EnvoyProcess::start(envoy, &bootstrap.without_gate(), Options::default())
-        };
-        let over_tls = |front: &EnvoyProcess, from: [u8; 4]| {
-            Connector::tls(front.port("edge"), H2).from(from.into()).open().send(&TestDelivery::completed())
-        };
-        let proxy = front(&gate);
-        let answer = over_tls(&proxy, [127, 0, 0, 9]);
-        assert_eq!((answer.status, answer.reason()), (200, None), "{answer:?}");
-        assert_eq!(gate.take_one().header("x-forwarded-proto").as_deref(), Some("https"));
-        over_tls(&proxy, [127, 0, 0, 8]).assert_refused(403, "source-denied");
-        let plain = Connector::plaintext(proxy.port("plaintext"), H1).from([127, 0, 0, 9].into());
-        plain.open().send(&TestDelivery::completed()).assert_refused(403, "https-required");
-        // From an address that is no proxy: the gate ignores the forwarding headers.
-        let claims = || {
-            TestDelivery::completed()
-                .header("x-forwarded-proto", "https")
-                .header("x-forwarded-for", "127.0.0.9, 127.0.0.9")
-        };
-        let direct = gate.envoy.plaintext(H1).from([127, 0, 0, 7].into());
-        gate.refuses_from(&direct, &claims(), 403, "https-required");
-        over_tls(&front(&strict), [127, 0, 0, 9]).assert_refused(403, "https-required");
-        over_tls(&front(&unset), [127, 0, 0, 9]).assert_refused(403, "https-required");
     });
 }
 

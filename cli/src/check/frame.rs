@@ -58,6 +58,15 @@ frame! {
     FAIL_STRATEGY "fail-strategy", "error, warning",
         "A manifest has `FAIL_OPEN`, `failOpen: true`, or in Istio another strategy than `FAIL_RELOAD`.",
         "After a trap of the module, deliveries pass unjudged, or all are refused.";
+    SETUP "setup", "error",
+        "A setup file has a wrong key or value.",
+        "`render` and `up` refuse it.";
+    SETUP_FILES "setup-files", "error, warning",
+        "A file that a setup file names is missing or wrong. An error with `--require-env`.",
+        "`render` and `up` refuse it, or others can read a key.";
+    RENDERED "rendered", "error, warning",
+        "The envoy.yaml that `render` makes of a setup file breaks a rule of this page.",
+        "That of the rule.";
     KIND "kind", "not checked",
         "The manifest has no configuration of Blobgate.",
         "`check` reads only its keys.";

@@ -15,8 +15,10 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 The command refuses entries in flight: pause their route first. A repeat of a dropped event gets 200
-and is not delivered. `blobgate inbox replay` delivers a dropped entry while its body exists, for
-14 days.
+and is not delivered.
+
+`blobgate inbox replay` delivers a dropped entry while its body exists, for 14 days. Without an event
+or a generation it has no route, and stays dropped: release such an entry with --as instead.
 
 Name entries by ids, or by filters. An entry has to match every filter. The command shows the number
 of entries and asks; without a terminal it needs --yes.

@@ -23,7 +23,7 @@ pub(super) struct NotifyArgs {
 /// The secrets of an inbox. The receiver of notifications must not know them.
 pub(super) struct InboxSecrets<'a> {
     pub(super) signing_keys: Option<&'a WebhookKeys>,
-    pub(super) admin_token: Option<&'a str>,
+    pub(super) admin_tokens: &'a [String],
 }
 
 impl NotifyArgs {
@@ -53,7 +53,7 @@ impl NotifyArgs {
                 )));
             }
         }
-        if secrets.admin_token.is_some_and(|token| parsed.are_in(token)) {
+        if secrets.admin_tokens.iter().any(|token| parsed.are_in(token)) {
             bail!(usage(
                 "the key of notifications is the admin token: their receiver could operate the inbox. Set it to another key"
             ));
@@ -83,7 +83,7 @@ Examples:
     --notify-key-env BLOBGATE_NOTIFY_KEY";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let secrets = InboxSecrets { signing_keys: None, admin_token: None };
+    let secrets = InboxSecrets { signing_keys: None, admin_tokens: &[] };
     let Some(notifications) = args.notify.read(&secrets)? else {
         bail!(usage("there is no receiver. Name its URL with --notify"));
     };

@@ -47,9 +47,9 @@ pub(crate) struct Args {
     /// Unsigned deliveries from other machines: any client of the port can then forge events
     #[arg(long)]
     insecure: bool,
-    /// The environment variable with the admin listener's token, for `Authorization: Bearer TOKEN`
+    /// The environment variable with the admin listener's token, for `Authorization: Bearer TOKEN`; repeat the option during a rotation
     #[arg(long, value_name = "NAME")]
-    admin_token_env: Option<String>,
+    admin_token_env: Vec<String>,
     /// The time limit of an attempt; Envoy's service routes need a shorter one
     #[arg(long, value_name = "TIME", default_value = "25s", value_parser = parse_time)]
     timeout: Duration,
@@ -125,8 +125,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             args.listen
         )));
     }
-    let admin_token = args.admin_token_env.as_deref().map(read_token).transpose()?;
-    if admin_token.is_none() && !args.admin.ip().is_loopback() {
+    let admin_tokens =
+        args.admin_token_env.iter().map(|name| read_token(name)).collect::<Result<Vec<_>, _>>()?;
+    if admin_tokens.is_empty() && !args.admin.ip().is_loopback() {
         bail!(UsageError(format!(
             "other machines can reach {}. Name a token with --admin-token-env",
             args.admin
@@ -141,8 +142,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Ok(if keys.is_empty() { None } else { Some(WebhookKeys::parse(&keys).map_err(UsageError::new)?) })
     };
     let (sign, verify) = (keys()?, keys()?);
-    if let (Some(keys), Some(token), Some(name)) = (&sign, &admin_token, &args.admin_token_env)
-        && keys.are_in(token)
+    let mut named = args.admin_token_env.iter().zip(&admin_tokens);
+    if let Some(keys) = &sign
+        && let Some((name, _)) = named.find(|(_, token)| keys.are_in(token))
     {
         bail!(UsageError(format!(
             "{name} has the signing key as admin token: operators could forge events. Set it to another value"
@@ -152,7 +154,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         bail!(UsageError(format!("--listen and --admin are both {}. Name two ports", args.listen)));
     }
 
-    let secrets = InboxSecrets { signing_keys: sign.as_ref(), admin_token: admin_token.as_deref() };
+    let secrets = InboxSecrets { signing_keys: sign.as_ref(), admin_tokens: &admin_tokens };
     let notify = args.notify.read(&secrets)?;
 
     let mut signals = EndSignals::watch()?;
@@ -176,7 +178,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         deliver_to: args.deliver_to,
         sign,
         verify,
-        admin_token,
+        admin_tokens,
         timeout: args.timeout,
         concurrency: usize::try_from(args.concurrency.get())?,
         drain: args.drain_rate,

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-pub(super) struct Answers {
+pub(super) struct InitAnswers {
     pub(super) draft: SetupDraft,
     pub(super) certificate: SetupCertificate,
     pub(super) api_key: Option<RunBlobKey>,
@@ -30,7 +30,7 @@ const NONE: &str = "none";
 /// In place of a file: standard input, or the terminal without an echo.
 const TYPED: &str = "-";
 
-impl Answers {
+impl InitAnswers {
     pub(super) fn needs_person(args: &Args) -> bool {
         args.host.is_none()
             || args.service.is_none()
@@ -195,7 +195,9 @@ fn optional_file(answer: &str) -> Result<Option<PathBuf>, &'static str> {
     match path.metadata() {
         Ok(found) if found.is_dir() => Err("it is a folder. Write the path of a file"),
         Ok(_) => Ok(Some(path)),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err("this user cannot read it. Change its mode"),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Err("this user cannot read it. Change its mode")
+        }
         Err(_) => Err("there is no such file. Write the path of a file"),
     }
 }
@@ -209,7 +211,10 @@ fn key_of_option(file: &Path) -> Result<Option<RunBlobKey>> {
         return read_key(File::open(file)).context("cannot use the file of --api-key-file").map(Some);
     }
     if has_person() {
-        return Ok(Some(ask_hidden("RunBlob's API key (the terminal does not show it)", str::parse::<RunBlobKey>)?));
+        return Ok(Some(ask_hidden(
+            "RunBlob's API key (the terminal does not show it)",
+            str::parse::<RunBlobKey>,
+        )?));
     }
     read_key(Ok(io::stdin())).context("cannot use standard input as RunBlob's API key").map(Some)
 }

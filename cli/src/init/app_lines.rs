@@ -1,6 +1,6 @@
 //! The lines for the application: it signs callback URLs, announces generations and verifies events.
 
-use crate::mint::{TokenKey, audience};
+use crate::mint::{SetupTokenKey, audience};
 use crate::setup::{Setup, SetupHost};
 use anyhow::Result;
 use std::net::Ipv4Addr;
@@ -18,7 +18,7 @@ pub(super) enum Language {
 /// What the lines of a setup have in common.
 pub(super) struct AppLines<'a> {
     setup: &'a Setup,
-    key: TokenKey,
+    key: SetupTokenKey,
     form: KeyForm,
 }
 
@@ -38,7 +38,7 @@ const MINT_KEY: &str = "BLOBGATE_MINT_KEY";
 
 impl<'a> AppLines<'a> {
     pub(super) fn of(setup: &'a Setup) -> Result<Self> {
-        let key = TokenKey::newest(setup)?;
+        let key = SetupTokenKey::newest(setup)?;
         let form = match (&key.variable, key.secret(setup)) {
             (None, _) => KeyForm::Pem,
             (Some(_), Ok(Some(secret))) if !secret.starts_with("base64:") => KeyForm::Text,
@@ -49,7 +49,8 @@ impl<'a> AppLines<'a> {
     }
 
     pub(super) fn text(&self, language: Language) -> Result<String> {
-        let (variable, path) = (self.key.variable.as_deref().unwrap_or(MINT_KEY), self.setup.hook.service_path());
+        let (variable, path) =
+            (self.key.variable.as_deref().unwrap_or(MINT_KEY), self.setup.hook.service_path());
         let template = match language {
             Language::Python => include_str!("app_lines/python.txt"),
             Language::JavaScript => include_str!("app_lines/javascript.txt"),
@@ -124,7 +125,11 @@ pub(super) fn tool() -> String {
 pub(super) fn shell(path: &Path) -> String {
     let text = path.display().to_string();
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "/._-+:@%,".contains(character);
-    if !text.is_empty() && text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]

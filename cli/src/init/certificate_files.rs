@@ -17,12 +17,10 @@ pub(super) struct CertificateCopy {
 
 impl CertificateCopy {
     pub(super) fn read(certificate: &Path, key: &Path, setup: &Setup) -> Result<Self> {
-        let files =
-            CertificateFiles { certificate, certificate_shown: certificate, key, key_shown: key };
+        let files = CertificateFiles { certificate, certificate_shown: certificate, key, key_shown: key };
         let warning = check_certificate(&files, &setup.host, OffsetDateTime::now_utc())?;
-        let read = |path: &Path| {
-            fs::read_to_string(path).with_context(|| format!("cannot use {}", path.display()))
-        };
+        let read =
+            |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot use {}", path.display()));
         Ok(Self {
             // One file may have both: the key must not get into a file that others can read.
             certificate: blocks(&read(certificate)?, |label| label == "CERTIFICATE"),

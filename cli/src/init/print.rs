@@ -1,9 +1,9 @@
 //! What a person reads after a setup folder is made.
 
-use super::answers::{Answers, SetupCertificate};
+use super::answers::{InitAnswers, SetupCertificate};
 use super::app_lines::{AppLines, Language, shell, tool};
 use super::url_length::UrlLength;
-use crate::mint::TokenKey;
+use crate::mint::SetupTokenKey;
 use crate::output::print_lines;
 use crate::setup::{SECRETS_ENV, ServiceUrl, Setup};
 use anyhow::Result;
@@ -16,14 +16,14 @@ use tokio::time::timeout;
 pub(super) async fn report(
     setup: &Setup,
     folder: &Path,
-    answers: &Answers,
+    answers: &InitAnswers,
     expires: Option<OffsetDateTime>,
 ) -> Result<()> {
     let lines = AppLines::of(setup)?;
     let mut notes = vec![("host", format!("{}, with callback URLs {}/TOKEN", setup.host, setup.hook_url()))];
     notes.extend(certificate(setup, answers, expires));
     notes.push(("api key", api_key(answers).to_owned()));
-    if let Some(minter) = TokenKey::newest(setup)?.minter(setup)? {
+    if let Some(minter) = SetupTokenKey::newest(setup)?.minter(setup)? {
         notes.push(("tokens", UrlLength::of(&setup.hook_url(), &minter)?.text()));
     }
     notes.extend(silent_services(setup).await.into_iter().map(|note| ("service", note)));
@@ -64,12 +64,13 @@ set -a; . {env}; set +a
 
 fn certificate(
     setup: &Setup,
-    answers: &Answers,
+    answers: &InitAnswers,
     expires: Option<OffsetDateTime>,
 ) -> Vec<(&'static str, String)> {
     let texts = match (&answers.certificate, expires) {
         (SetupCertificate::Copied(copy), _) => {
-            let copied = "copied to certs/. A renewal has to replace it there: docs/howto/rotate-keys.md".to_owned();
+            let copied =
+                "copied to certs/. A renewal has to replace it there: docs/howto/rotate-keys.md".to_owned();
             [Some(copied), copy.warning.clone()].into_iter().flatten().collect()
         }
         (SetupCertificate::Trial, Some(expires)) => vec![format!(
@@ -83,7 +84,7 @@ fn certificate(
     texts.into_iter().map(|text| ("certificate", text)).collect()
 }
 
-fn api_key(answers: &Answers) -> &'static str {
+fn api_key(answers: &InitAnswers) -> &'static str {
     match answers.api_key {
         Some(_) => "in secrets/runblob-key: the gate confirms events, and the inbox fetches missing results",
         None => {
@@ -100,7 +101,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 async fn silent_services(setup: &Setup) -> Vec<String> {
     let services = &setup.services;
     let mut notes = Vec::new();
-    for (name, service) in [("the app", Some(&services.completed)), ("the service of failures", failures(setup))] {
+    for (name, service) in
+        [("the app", Some(&services.completed)), ("the service of failures", failures(setup))]
+    {
         let Some(service) = service else { continue };
         let connection = timeout(CONNECT_TIMEOUT, TcpStream::connect(service.authority())).await;
         let why = match connection {

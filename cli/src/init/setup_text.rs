@@ -173,7 +173,9 @@ mod tests {
         for plain in ["localhost", "hooks.example.com", "/webhook/{token}", "127.0.0.1:8443", "production"] {
             assert_eq!(scalar(plain), plain);
         }
-        for text in ["", "::1", "[::]:443", "off", "NO", "010", "1e3", "-", "a b", "a:", "x#y", "é", "a\nb: c"] {
+        for text in
+            ["", "::1", "[::]:443", "off", "NO", "010", "1e3", "-", "a b", "a:", "x#y", "é", "a\nb: c"]
+        {
             assert!(scalar(text).starts_with('"'), "{text:?}");
         }
         assert_eq!(quoted("a\"\\\n\u{85}\u{2028}é😀"), r#""a\"\\\x0a\x85\u2028\xe9\U0001f600""#);

@@ -19,10 +19,7 @@ pub(super) fn has_person() -> bool {
 }
 
 /// Asks until the answer is valid. An empty answer is passed on as it is.
-pub(super) fn ask<T, E: Display>(
-    question: &Question,
-    parse: impl Fn(&str) -> Result<T, E>,
-) -> Result<T> {
+pub(super) fn ask<T, E: Display>(question: &Question, parse: impl Fn(&str) -> Result<T, E>) -> Result<T> {
     eprint_line(format_args!("{}", question.help));
     loop {
         eprint_prompt(format_args!("{} [{}]: ", question.text, question.default));

@@ -9,13 +9,13 @@ use anyhow::{Context, Result, anyhow, bail};
 
 /// The key that signs tokens for a setup.
 #[derive(Debug)]
-pub(crate) struct TokenKey {
+pub(crate) struct SetupTokenKey {
     pub(crate) kid: Kid,
     /// The variable with an HS256 key. `None`: EdDSA, and the setup has the public half alone.
     pub(crate) variable: Option<String>,
 }
 
-impl TokenKey {
+impl SetupTokenKey {
     /// The last HS256 key by its kid, since kids are months; else the last key.
     pub(crate) fn newest(setup: &Setup) -> Result<Self> {
         let keys = Self::all(setup)?;
@@ -29,7 +29,10 @@ impl TokenKey {
     fn of(setup: &Setup, kid: &Kid) -> Result<Self> {
         let found = Self::all(setup)?.into_iter().find(|key| key.kid.to_string() == kid.to_string());
         found.with_context(|| {
-            format!("cannot mint for {}: its token_keys have no {kid}. Pass another --kid, or none", setup.file.display())
+            format!(
+                "cannot mint for {}: its token_keys have no {kid}. Pass another --kid, or none",
+                setup.file.display()
+            )
         })
     }
 
@@ -81,8 +84,8 @@ pub(super) struct SetupToken {
 impl SetupToken {
     pub(super) fn of(setup: &Setup, kid: Option<&Kid>) -> Result<Self> {
         let key = match kid {
-            Some(kid) => TokenKey::of(setup, kid)?,
-            None => TokenKey::newest(setup)?,
+            Some(kid) => SetupTokenKey::of(setup, kid)?,
+            None => SetupTokenKey::newest(setup)?,
         };
         let secret = key.secret(setup)?;
         let parsed = secret.map(|secret| MintKey::parse(secret.into_bytes())).transpose();

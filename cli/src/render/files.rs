@@ -1,7 +1,7 @@
 //! Writes rendered files, and leaves those that a person has edited.
 
 use super::digests::{self, Digests, digest};
-use crate::setup::SetupError;
+use crate::setup::{Setup, SetupError};
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
@@ -23,11 +23,11 @@ pub(crate) struct RenderedFile {
 pub(crate) struct WriteOutcome {
     /// Relative to the setup folder.
     pub(crate) path: PathBuf,
-    pub(crate) change: FileChange,
+    pub(crate) change: RenderedChange,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FileChange {
+pub(crate) enum RenderedChange {
     Written,
     Unchanged,
     /// A person has edited it, so it is left as it is.
@@ -68,9 +68,9 @@ pub(crate) fn write(folder: &Path, files: &[RenderedFile]) -> Result<Vec<WriteOu
         outcomes.push(WriteOutcome { path: file.path.clone(), change });
         let of_now = (digest(file.text.as_bytes()), file.path.clone());
         match change {
-            FileChange::Edited => digests.extend(known.of(&file.path).cloned()),
-            FileChange::Unchanged => digests.push(of_now),
-            FileChange::Written => {
+            RenderedChange::Edited => digests.extend(known.of(&file.path).cloned()),
+            RenderedChange::Unchanged => digests.push(of_now),
+            RenderedChange::Written => {
                 digests.push(of_now.clone());
                 changes.push((file, of_now));
             }
@@ -90,17 +90,17 @@ pub(crate) fn write(folder: &Path, files: &[RenderedFile]) -> Result<Vec<WriteOu
     Ok(outcomes)
 }
 
-fn judge(folder: &Path, file: &RenderedFile, known: &Digests) -> Result<FileChange, SetupError> {
+fn judge(folder: &Path, file: &RenderedFile, known: &Digests) -> Result<RenderedChange, SetupError> {
     Ok(match read(folder, &file.path)? {
-        Present::Absent => FileChange::Written,
-        Present::Other => FileChange::Edited,
+        Present::Absent => RenderedChange::Written,
+        Present::Other => RenderedChange::Edited,
         Present::File(now, metadata) if now == file.text.as_bytes() => {
             // A secret that others can read is written again with its own mode.
             let is_open = file.is_secret() && metadata.permissions().mode() & 0o077 != 0;
-            if is_open { FileChange::Written } else { FileChange::Unchanged }
+            if is_open { RenderedChange::Written } else { RenderedChange::Unchanged }
         }
-        Present::File(now, _) if known.knows(&file.path, &now) => FileChange::Written,
-        Present::File(..) => FileChange::Edited,
+        Present::File(now, _) if known.knows(&file.path, &now) => RenderedChange::Written,
+        Present::File(..) => RenderedChange::Edited,
     })
 }
 
@@ -156,6 +156,13 @@ fn replace(folder: &Path, path: &Path, text: &str, mode: u32) -> Result<(), Setu
     write().map_err(failed)?;
     part.persist(&whole).map_err(|persist| failed(persist.error))?;
     File::open(parent).and_then(|folder| folder.sync_all()).map_err(failed)
+}
+
+/// Makes the folder of Envoy's admin socket.
+pub(crate) fn make_run_folder(setup: &Setup) -> Result<(), SetupError> {
+    let run = setup.resolve(&setup.run);
+    create_folder(&setup.folder, &run)
+        .map_err(|why| unwritable(&run, &why, "Make the folder, or name another in `run`"))
 }
 
 /// Makes the folder of a file. That of secrets is for its owner alone.

@@ -132,7 +132,7 @@ impl CertificateFiles<'_> {
             format!("expired at {}. RunBlob refuses it: renew it", date(end))
         } else if now < start {
             format!("is valid from {} on. RunBlob refuses it until then: check the clock", date(start))
-        } else if end - now < SOON {
+        } else if now.checked_add(SOON).is_some_and(|soon| end < soon) {
             format!("expires at {}: renew it", date(end))
         } else {
             return None;

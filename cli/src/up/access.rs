@@ -49,7 +49,7 @@ pub(super) fn line(json: &str) -> Option<String> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum LineSource {
     Access,
     Other,
 }
@@ -67,11 +67,11 @@ pub(super) struct AccessLimit {
 
 impl AccessLimit {
     /// The lines to write now.
-    pub(super) fn lines(&mut self, line: Option<(Kind, String)>) -> Vec<String> {
+    pub(super) fn lines(&mut self, line: Option<(LineSource, String)>) -> Vec<String> {
         self.lines_at(Instant::now(), line)
     }
 
-    fn lines_at(&mut self, now: Instant, line: Option<(Kind, String)>) -> Vec<String> {
+    fn lines_at(&mut self, now: Instant, line: Option<(LineSource, String)>) -> Vec<String> {
         let mut lines = Vec::new();
         if self.since.is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1)) {
             if self.omitted > 0 {
@@ -80,11 +80,11 @@ impl AccessLimit {
             *self = Self { since: Some(now), written: 0, omitted: 0 };
         }
         match line {
-            Some((Kind::Access, _)) if self.written >= LINES_PER_SECOND => {
+            Some((LineSource::Access, _)) if self.written >= LINES_PER_SECOND => {
                 self.omitted = self.omitted.saturating_add(1);
             }
             Some((kind, line)) => {
-                if kind == Kind::Access {
+                if kind == LineSource::Access {
                     self.written = self.written.saturating_add(1);
                 }
                 lines.push(line);
@@ -145,10 +145,10 @@ mod tests {
     fn limits_lines_about_requests() {
         let start = Instant::now();
         let mut limit = AccessLimit::default();
-        let access = |number: u32| Some((Kind::Access, format!("{number}")));
+        let access = |number: u32| Some((LineSource::Access, format!("{number}")));
         let written: Vec<_> = (0..100).flat_map(|number| limit.lines_at(start, access(number))).collect();
         assert_eq!(written.len(), 20);
-        assert_eq!(limit.lines_at(start, Some((Kind::Other, "other".to_owned()))), ["other"]);
+        assert_eq!(limit.lines_at(start, Some((LineSource::Other, "other".to_owned()))), ["other"]);
         let later = start + Duration::from_secs(1);
         assert_eq!(limit.lines_at(later, access(100)), ["80 lines about requests left out", "100"]);
         assert_eq!(limit.lines_at(later + Duration::from_secs(1), None), Vec::<String>::new());

@@ -151,7 +151,7 @@ fn listeners(layout: Layout, at: &Addresses) -> Vec<PlannedListener> {
 fn probes(layout: Layout, at: &Addresses) -> Vec<Probe> {
     let probe = |what, scheme: &str, address, path| Probe {
         what,
-        ready: ReadyWhen::Answers(format!("{scheme}://{address}{path}")),
+        ready: ReadyWhen::InitAnswers(format!("{scheme}://{address}{path}")),
     };
     let mut probes = vec![
         probe("the service video", "http", at.video, "/healthz"),

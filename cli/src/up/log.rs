@@ -200,13 +200,17 @@ fn readable(role: Role, line: &str) -> Option<String> {
 }
 
 /// As [`readable`], with short lines of the access log and without the time and the module of the inbox's lines.
-fn text(role: Role, line: &str) -> Option<(access::Kind, String)> {
+fn text(role: Role, line: &str) -> Option<(access::LineSource, String)> {
     if role == Role::Gate && line.starts_with('{') {
-        return access::line(line).map(|line| (access::Kind::Access, line));
+        return access::line(line).map(|line| (access::LineSource::Access, line));
     }
     let line = readable(role, line)?;
-    let line = if role == Role::Inbox { inbox_line(&line).unwrap_or(line) } else { line };
-    (!line.is_empty()).then_some((access::Kind::Other, line))
+    let line = match role {
+        Role::Inbox => inbox_line(&line).unwrap_or(line),
+        Role::Sandbox => sandbox_line(&line).unwrap_or(line),
+        _ => line,
+    };
+    (!line.is_empty()).then_some((access::LineSource::Other, line))
 }
 
 /// `10:00:00  gate     warning: wasm log blobgate edge: blobgate refused` is `10:00:00  gate     refused`.
@@ -227,6 +231,11 @@ fn inbox_line(line: &str) -> Option<String> {
         "INFO" => text.to_owned(),
         _ => return None,
     })
+}
+
+/// `10:00:00  sandbox  generated  ID  pending` is `generated  ID  pending`.
+fn sandbox_line(line: &str) -> Option<String> {
+    line.split_once("  sandbox  ").filter(|(time, _)| time.len() == 8).map(|(_, text)| text.to_owned())
 }
 
 #[cfg(test)]
@@ -279,6 +288,13 @@ mod tests {
         writes(Role::Inbox, "[2026-01-31T12:00:00Z INFO  blobgate_inbox::serve] ending", Some("ending"));
         writes(Role::Inbox, "inbox listens on http://[::1]:1", Some("inbox listens on http://[::1]:1"));
         writes(Role::Inbox, "[::1] x", Some("[::1] x"));
+        writes(
+            Role::Sandbox,
+            "10:00:00  sandbox  ended      id-1  completed",
+            Some("ended      id-1  completed"),
+        );
+        let line = "sandbox listens on https://127.0.0.1:9443";
+        writes(Role::Sandbox, line, Some(line));
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(super) struct Probe {
 
 pub(super) enum ReadyWhen {
     /// The URL answers 2xx.
-    Answers(String),
+    InitAnswers(String),
     /// The address takes a connection.
     Accepts(SocketAddr),
 }
@@ -96,7 +96,7 @@ impl Display for Role {
 impl Display for ReadyWhen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Answers(url) => f.write_str(url),
+            Self::InitAnswers(url) => f.write_str(url),
             Self::Accepts(address) => address.fmt(f),
         }
     }

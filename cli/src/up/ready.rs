@@ -40,7 +40,7 @@ pub(super) async fn wait(probes: &[Probe], log: &str) -> Result<(), Error> {
 
 async fn answers(client: &Client, ready: &ReadyWhen) -> bool {
     match ready {
-        ReadyWhen::Answers(url) => {
+        ReadyWhen::InitAnswers(url) => {
             client.get(url).send().await.is_ok_and(|answer| answer.status().is_success())
         }
         ReadyWhen::Accepts(address) => timeout(ANSWER_TIMEOUT, TcpStream::connect(address))

@@ -16,7 +16,7 @@ use super::supervise::{self, Started};
 use super::{Error, addresses, drain, ports};
 use crate::log::Format;
 use crate::output::eprint_line;
-use crate::render::{self, FileChange};
+use crate::render::{self, RenderedChange};
 use crate::setup::{ProviderEndpoint, Setup, env_file};
 use anyhow::Result;
 use lock::SetupLock;
@@ -162,7 +162,7 @@ impl PreparedSetup {
         listeners.push(self.inbox_address("BLOBGATE_INBOX_LISTEN", setup.ports.inbox));
         listeners.push(admin);
 
-        let answers = |what, url: String| Probe { what, ready: ReadyWhen::Answers(url) };
+        let answers = |what, url: String| Probe { what, ready: ReadyWhen::InitAnswers(url) };
         let mut probes = Vec::new();
         if let Some(sandbox) = &self.sandbox {
             listeners.push(sandbox.address);
@@ -239,7 +239,9 @@ impl PreparedSetup {
             inbox.extend(sandbox::inbox_arguments());
         }
         parts.push(part(Role::Inbox, tool, inbox, self.inbox_variables()));
-        let mut envoy = words("--disable-hot-restart --log-level warn --log-format");
+        // Envoy keeps lines of its access log for 10 s by default.
+        let mut envoy =
+            words("--disable-hot-restart --file-flush-interval-msec 200 --log-level warn --log-format");
         envoy.extend(["%l: %v".into(), "-c".into(), self.envoy_file.clone().into()]);
         parts.push(part(Role::Gate, &self.envoy.path, envoy, self.secrets.clone()));
         parts
@@ -271,7 +273,7 @@ fn write_files(setup: &Setup, log: &PartLog, has_sandbox: bool) -> Result<bool, 
     let files = render::render(setup, &ProviderEndpoint::RunBlob)?;
     let mut is_edited = false;
     for outcome in render::write(&setup.folder, &files)? {
-        if outcome.change != FileChange::Edited {
+        if outcome.change != RenderedChange::Edited {
             continue;
         }
         let is_envoy_file = outcome.path == Path::new(ENVOY_FILE);

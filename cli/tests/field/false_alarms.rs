@@ -199,7 +199,7 @@ fn a_service_that_closes_idle_connections_is_not_down() {
     logs_no_alarm(&inbox);
 }
 
-/// Answers each request of a connection, and closes the connection once it is idle for 100 ms.
+/// InitAnswers each request of a connection, and closes the connection once it is idle for 100 ms.
 fn serve_for_100_ms(mut stream: TcpStream, answered: &AtomicUsize) {
     let mut request = Vec::new();
     let mut part = [0; 4096];

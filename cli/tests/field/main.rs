@@ -30,6 +30,8 @@ mod remote_database;
 mod requests;
 mod retry;
 mod rights;
+mod rotated_setup;
+mod rotation;
 mod scrape;
 mod smoke;
 mod starting;

@@ -4,9 +4,10 @@ use crate::PROGRAM;
 use blobgate_testkit::book::block;
 use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::tls::Certificate;
-use blobgate_testkit::{Cluster, InboxProcess, Pgbouncer, Upstream, eventually, free_port, needs};
+use blobgate_testkit::{Cluster, InboxProcess, MAX_WAIT, Pgbouncer, Upstream, free_port, needs, pause};
 use std::collections::BTreeSet;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Both have characters that a URL, a shell and an ini file would change.
@@ -14,14 +15,14 @@ const OWNER_PASSWORD: &str = "owner's p%40ss&word#1";
 const APP_PASSWORD: &str = "app's \"p$ss\\word;#2";
 
 /// A database with the roles of the page, which takes TLS alone. Its certificate names `localhost`.
-struct Remote {
+pub(crate) struct RemoteDatabase {
     cluster: Cluster,
     folder: TempDir,
     certificate: Certificate,
 }
 
-impl Remote {
-    fn start() -> Self {
+impl RemoteDatabase {
+    pub(crate) fn start() -> Self {
         let certificate = Certificate::named("localhost");
         let cluster = Cluster::with_tls(&certificate);
         let folder = tempfile::tempdir().unwrap();
@@ -35,11 +36,20 @@ impl Remote {
     }
 
     /// The store of the page, at the address of this database.
-    fn store(&self, role: &str) -> String {
+    pub(crate) fn store(&self, role: &str) -> String {
         let ca = self.folder.path().join("edge.pem").display().to_string();
         store_of_the_page(role)
             .replace("db.example.com", &format!("localhost:{}", self.cluster.port))
-            .replace("/etc/blobgate/db-ca.pem", &ca)
+            .replace("/etc/ssl/certs/db-ca.pem", &ca)
+    }
+
+    pub(crate) fn set_app_password(&self, password: &str) {
+        self.cluster.sql("blobgate", &format!("ALTER ROLE app PASSWORD '{password}'"));
+    }
+
+    #[track_caller]
+    pub(crate) fn migrate_as_owner(&self) {
+        migrates(&self.store("owner"), OWNER_PASSWORD);
     }
 
     /// The pgbouncer of the page before this database, in this mode.
@@ -50,7 +60,10 @@ impl Remote {
         let certificate = self.certificate.pem.clone();
         Pgbouncer::of_files(port, |folder| {
             let ini = block("postgres-pgbouncer")
-                .replace("host=db.example.com port=5432", &format!("host=localhost port={}", self.cluster.port))
+                .replace(
+                    "host=db.example.com port=5432",
+                    &format!("host=localhost port={}", self.cluster.port),
+                )
                 .replace("listen_port = 6432", &format!("listen_port = {port}\nunix_socket_dir ="))
                 .replace("pool_mode = session", &format!("pool_mode = {mode}"))
                 .replace("/etc/pgbouncer/", &format!("{}/", folder.display()));
@@ -104,7 +117,7 @@ fn inbox(store: &str, service: &Upstream) -> InboxProcess {
 #[needs(Postgres)]
 #[test]
 fn serves_over_tls_with_two_roles() {
-    let remote = Remote::start();
+    let remote = RemoteDatabase::start();
     let (owner, app) = (remote.store("owner"), remote.store("app"));
     // The supervisor's migration is refused until the owner has made the tables.
     let early = refused(&migrate(&app, APP_PASSWORD));
@@ -131,8 +144,8 @@ fn serves_over_tls_with_two_roles() {
 #[needs(Postgres)]
 #[test]
 fn refuses_a_database_that_it_cannot_verify() {
-    let remote = Remote::start();
-    migrates(&remote.store("owner"), OWNER_PASSWORD);
+    let remote = RemoteDatabase::start();
+    remote.migrate_as_owner();
     let app = remote.store("app");
     let other = tempfile::tempdir().unwrap();
     Certificate::named("localhost").write_to(other.path());
@@ -158,7 +171,7 @@ fn refuses_a_database_that_it_cannot_verify() {
 #[test]
 fn two_inboxes_serve_behind_the_pooler_of_the_page() {
     const EACH: usize = 20;
-    let remote = Remote::start();
+    let remote = RemoteDatabase::start();
     let pooler = remote.pooler("session");
     let store = behind(&pooler, "app");
     migrates(&behind(&pooler, "owner"), OWNER_PASSWORD);
@@ -176,13 +189,18 @@ fn two_inboxes_serve_behind_the_pooler_of_the_page() {
         let sent: Vec<_> = [&one, &two].map(|inbox| scope.spawn(move || send(inbox))).into();
         sent.into_iter().flat_map(|sent| sent.join().unwrap()).collect()
     });
-    // One ends at once. The other delivers what is left.
+    // One dies. The other delivers what is left, and after the lease of 30 s what the first held.
     one.kill();
-    eventually("every event", || {
+    let killed_at = Instant::now();
+    let have_arrived = || {
         let arrived: BTreeSet<_> =
             service.arrivals().iter().map(|arrival| generation_of(&arrival.body)).collect();
-        all.iter().all(|generation| arrived.contains(generation)).then_some(())
-    });
+        all.iter().all(|generation| arrived.contains(generation))
+    };
+    while !have_arrived() {
+        assert!(killed_at.elapsed() < 4 * MAX_WAIT, "no delivery of every event");
+        pause(Duration::from_millis(50));
+    }
     let encrypted = "SELECT count(*) > 0 AND bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'app'";
     assert_eq!(remote.cluster.sql("blobgate", encrypted), "t");
     let wrong = refused(&migrate(&store, OWNER_PASSWORD));
@@ -197,13 +215,13 @@ fn generation_of(body: &[u8]) -> String {
 #[needs(Postgres, Pgbouncer)]
 #[test]
 fn a_pooler_in_transaction_mode_gets_the_sentence_of_the_page() {
-    let remote = Remote::start();
-    migrates(&remote.store("owner"), OWNER_PASSWORD);
+    let remote = RemoteDatabase::start();
+    remote.migrate_as_owner();
     let pooler = remote.pooler("transaction");
     let store = behind(&pooler, "app");
     let sentence = block("postgres-transaction-mode");
     let (before, rest) = sentence.trim_end().split_once(" (").unwrap();
-    let (_, after) = rest.split_once(") ").map_or_else(|| rest.split_once("). ").unwrap(), |found| found);
+    let (_, after) = rest.split_once("). ").unwrap();
     let serve = ["inbox", "serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--store", &store];
     for done in [migrate(&store, APP_PASSWORD), with_password(APP_PASSWORD).args(serve).output().unwrap()] {
         let found = refused(&done);

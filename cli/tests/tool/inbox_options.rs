@@ -3,12 +3,13 @@
 use crate::running::{RunningTool, blobgate, text};
 use std::process::Command;
 
-const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const FIRST_KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+const SECOND_KEY: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 fn serve(folder: &tempfile::TempDir, variables: &[(&str, &str)], more: &[&str]) -> Command {
     let mut command = blobgate(&[&["inbox", "serve"], more].concat());
     command.current_dir(folder.path()).envs(variables.iter().copied());
-    command.env("FIRST_KEY", KEY).env("SECOND_KEY", KEY);
+    command.env("FIRST_KEY", FIRST_KEY).env("SECOND_KEY", SECOND_KEY);
     command
 }
 
@@ -38,7 +39,9 @@ fn serves_with_variables_alone() {
     let folder = folder();
     let inbox = RunningTool::start(serve(&folder, &WHOLE, &[]));
     inbox.first_line_after("inbox listens on http://127.0.0.1:");
-    // Without their values the options have their defaults, and `--provider` is off.
+    // One inbox at a time has the store.
+    drop(inbox);
+    // Empty, `--provider` is off, as without the variable.
     let empty = with("BLOBGATE_INBOX_PROVIDER", "");
     let inbox = RunningTool::start(serve(&folder, &empty, &["--metrics", "127.0.0.1:0"]));
     inbox.first_line_after("inbox listens on http://127.0.0.1:");

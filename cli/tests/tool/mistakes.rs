@@ -2,7 +2,7 @@
 
 use crate::running::{blobgate, text};
 use blobgate_testkit::envoy::{SIGNING_KEY, TOKEN_KEY};
-use blobgate_testkit::{Bootstrap, module, repository, versions};
+use blobgate_testkit::{Bootstrap, ProductionFolder, module, repository, versions};
 use blobgate_testkit_book::block;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -57,7 +57,7 @@ enum ShippedFile {
     /// envoy.yaml.
     #[default]
     Shipped,
-    /// envoy.yaml with RunBlob's status API, as docs/howto/own-envoy.md has it.
+    /// A rendered file, with RunBlob's status API.
     Runblob,
     /// envoy.yaml behind a load balancer, as docs/howto/load-balancers.md has it.
     BehindProxy,
@@ -80,15 +80,7 @@ impl ShippedFile {
         match self {
             ShippedFile::Shipped => shipped,
             ShippedFile::Istio => read("deploy/istio/envoyfilter.yaml"),
-            ShippedFile::Runblob => {
-                let page = block("own-envoy-runblob");
-                let (head, rest) = page.split_once("    # typed_extension_protocol_options stay").unwrap();
-                let (_, end) = rest.split_once('\n').unwrap();
-                let (before, cluster) = shipped.split_once("  - name: runblob_api\n").unwrap();
-                let (_, options) = cluster.split_once("    typed_extension_protocol_options:").unwrap();
-                let (options, _) = options.split_once("    load_assignment:").unwrap();
-                format!("{before}{head}    typed_extension_protocol_options:{options}{end}")
-            }
+            ShippedFile::Runblob => ProductionFolder::new().render(env!("CARGO_BIN_EXE_blobgate")),
             ShippedFile::BehindProxy => {
                 let filter = block("peer-filter");
                 let filter: String = filter.lines().map(|line| format!("          {line}\n")).collect();

@@ -78,7 +78,7 @@ fn leaves_no_file_of_an_interrupted_export() {
     }
 }
 
-/// Answers the request for the newest cursor, and reads the next request, which stays without an answer. Each has a connection
+/// InitAnswers the request for the newest cursor, and reads the next request, which stays without an answer. Each has a connection
 /// of its own, because the client may open one before it reuses the first.
 fn answer_first_page(silent: &std::net::TcpListener) -> std::net::TcpStream {
     use std::io::{Read, Write};

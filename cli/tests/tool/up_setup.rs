@@ -3,8 +3,9 @@
 mod folder;
 
 use crate::running::{RunningReceiver, RunningTool, blobgate, text};
-use blobgate_testkit::{eventually, free_port};
-use folder::{GATE, INBOX, SetupFolder, arrival, deliveries, script};
+use blobgate::contract::header::{JOB, WEBHOOK_SIGNATURE};
+use blobgate_testkit::{eventually, free_port, needs, sql};
+use folder::{GATE, INBOX, SetupFolder, arrival, copy, deliveries, script};
 use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
@@ -23,8 +24,8 @@ fn stores_and_delivers_a_signed_event() {
     up.line(&format!("https://localhost:{}/webhook/{{token}}", folder.edge));
     let generation = folder.store("order-17");
     let arrived = arrival(&base(&receiver), generation);
-    assert_eq!(arrived["headers"]["blobgate-job"], "order-17", "{arrived}");
-    assert!(arrived["headers"]["webhook-signature"].is_string(), "{arrived}");
+    assert_eq!(arrived["headers"][JOB], "order-17", "{arrived}");
+    assert!(arrived["headers"][WEBHOOK_SIGNATURE].is_string(), "{arrived}");
     let stored = up.line(" gate      stored completed ");
     assert!(stored.ends_with(&format!("{generation} hook=veo3 job=order-17")), "{stored}");
     let delivered = up.line(" gate      delivered completed ");
@@ -32,11 +33,13 @@ fn stores_and_delivers_a_signed_event() {
 
     // A forged token is refused, and the line has no part of it.
     let url = folder.callback_url("order-18");
-    let forged = format!("{}AAAA", &url[..url.len() - 4]);
+    let (base, token) = url.rsplit_once('/').unwrap();
+    let (content, signature) = token.rsplit_once('.').unwrap();
+    let forged = format!("{base}/{content}.{}", signature.chars().rev().collect::<String>());
     let status = folder.send(&forged, generation).unwrap();
     assert!([401, 403, 404, 503].contains(&status), "{status}");
     let line = up.line("verdict=refused");
-    assert!(!line.contains(&url[url.len() - 40..url.len() - 4]), "{line}");
+    assert!(!line.contains(content), "{line}");
     let lines = up.ends_well_by("TERM");
     assert!(lines.iter().any(|line| line.contains("blobgate  SIGTERM. All parts end")), "{lines:#?}");
 
@@ -213,8 +216,8 @@ fn makes_a_round_trip_with_the_sandbox() {
     let generation: Value = serde_json::from_slice(&ordered.stdout).unwrap();
     let generation = generation["generation_id"].as_str().unwrap().parse().unwrap();
     let arrived = arrival(&base(&receiver), generation);
-    assert_eq!(arrived["headers"]["blobgate-job"], "order-17", "{arrived}");
-    assert!(arrived["headers"]["webhook-signature"].is_string(), "{arrived}");
+    assert_eq!(arrived["headers"][JOB], "order-17", "{arrived}");
+    assert!(arrived["headers"][WEBHOOK_SIGNATURE].is_string(), "{arrived}");
     assert_eq!(deliveries(&base(&receiver)).len(), 1);
     let mode = fs::metadata(folder.path().join("run/sandbox-key")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -223,8 +226,23 @@ fn makes_a_round_trip_with_the_sandbox() {
 }
 
 #[test]
+fn makes_a_key_for_the_sandbox() {
+    let folder = SetupFolder::new("http://127.0.0.1:9");
+    folder.replace("blobgate.yaml", "{any_of: [token, confirmed]}", "{any_of: [token]}");
+    folder.replace("blobgate.yaml", "api_key_file: secrets/runblob-key\n", "");
+    fs::remove_file(folder.path().join("secrets/runblob-key")).unwrap();
+    let up = folder.up(&["--sandbox"]);
+    assert!(folder.read("run/sandbox-key").starts_with("sandbox-"));
+    assert!(folder.read("inbox.env").contains("BLOBGATE_INBOX_PROVIDER="));
+    up.ends_well_by("TERM");
+    folder.up(&[]).ends_well_by("TERM");
+    assert!(!folder.read("inbox.env").contains("BLOBGATE_INBOX_PROVIDER="));
+}
+
+#[test]
 fn ends_with_a_sentence_for_wrong_files() {
-    let rows: [(&dyn Fn(&SetupFolder), &str); 8] = [
+    type Spoil<'a> = &'a dyn Fn(&SetupFolder);
+    let rows: [(Spoil<'_>, &str); 8] = [
         (
             &|folder| fs::remove_file(folder.path().join("blobgate.yaml")).unwrap(),
             "blobgate: cannot use FOLDER/blobgate.yaml: it ",
@@ -232,7 +250,7 @@ fn ends_with_a_sentence_for_wrong_files() {
         (&|folder| folder.write_certificate(&["other.example.com"]), "blobgate: cannot use certs/edge.pem: "),
         (
             &|folder| folder.write("secrets/runblob-key", "/etc/blobgate/key\n", 0o600),
-            "blobgate: cannot use secrets/runblob-key: ",
+            "blobgate: cannot use the API key in secrets/runblob-key: ",
         ),
         (&|folder| folder.write("secrets/env", "", 0o600), "blobgate: cannot use secrets/env: "),
         (
@@ -245,9 +263,11 @@ fn ends_with_a_sentence_for_wrong_files() {
         (
             &|folder| {
                 let yaml = folder.read("blobgate.yaml");
-                let at = yaml.find("module: ").unwrap();
-                let rest = yaml[at..].split_once('\n').unwrap().1;
-                folder.write("blobgate.yaml", &format!("{}module: none.wasm\n{rest}", &yaml[..at]), 0o644);
+                let with_none = |line: &str| {
+                    if line.starts_with("module: ") { "module: none.wasm" } else { line }.to_owned()
+                };
+                let lines: Vec<_> = yaml.lines().map(with_none).collect();
+                folder.write("blobgate.yaml", &lines.join("\n"), 0o644);
             },
             "blobgate: cannot use none.wasm: ",
         ),
@@ -281,18 +301,22 @@ fn names_a_taken_port_and_its_owner() {
     assert_eq!(folder.fails(&[]), expected);
 }
 
+#[needs(Sqlite3)]
 #[test]
 fn refuses_the_store_of_a_newer_program() {
     let folder = SetupFolder::new("http://127.0.0.1:9");
     folder.up(&[]).ends_well_by("TERM");
-    let changed = Command::new("python3")
-        .args(["-c", "import sqlite3, sys; db = sqlite3.connect(sys.argv[1]); db.execute('PRAGMA user_version = 9999'); db.commit()"])
-        .arg(folder.path().join("inbox.db"))
-        .status()
-        .unwrap();
-    assert!(changed.success());
+    // The migration of a newer program, which older ones cannot serve.
+    sql(
+        &format!("sqlite:{}", folder.path().join("inbox.db").display()),
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         SELECT 2, 'newer', success, checksum, 0 FROM _sqlx_migrations WHERE version = 1;
+         UPDATE schema_version SET oldest_program = 2",
+    );
     let error = folder.fails(&[]);
-    assert!(error.starts_with("blobgate: cannot prepare the inbox's store: "), "{error}");
+    let expected =
+        "blobgate: cannot prepare the inbox's store: cannot open the store: its tables have version 2";
+    assert!(error.starts_with(expected), "{error}");
 }
 
 #[test]
@@ -320,7 +344,7 @@ fn finds_envoy_or_says_how_to_get_one() {
     let folder = SetupFolder::new("http://127.0.0.1:9");
     let place = tempfile::tempdir().unwrap();
     let alone = place.path().join("blobgate");
-    fs::copy(env!("CARGO_BIN_EXE_blobgate"), &alone).unwrap();
+    copy(env!("CARGO_BIN_EXE_blobgate"), &alone);
     let run = || {
         let mut command = Command::new(&alone);
         command.args(["up", "--setup", &folder.setup_file()]).env_remove("ENVOY").env("PATH", place.path());
@@ -354,5 +378,5 @@ fn keeps_to_its_folder_of_the_right_mode() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     files.sort();
-    assert_eq!(files, ["health.log", "up.lock"], "a run leaves other files");
+    assert_eq!(files, ["admin.sock", "health.log", "up.lock"], "a run leaves other files");
 }

@@ -116,7 +116,10 @@ const WRONG: &[&[&str]] = &[
     &["explain", "result-url-denied", "--config", "envoy.yaml"],
     &["explain", "--config", "envoy.yaml", "--entry", "x"],
     &["explain", "--config", "envoy.yaml", "--entry", "1", "--hook", "veo3"],
-    &["up"],
+    &["up", "--no-inbox"],
+    &["up", "--dev", "--sandbox"],
+    &["up", "--dev", "--setup", "blobgate.yaml"],
+    &["up", "--admin", "127.0.0.1:0"],
     &["up", "--dev", "--admin", "localhost:9085"],
 ];
 
@@ -177,6 +180,7 @@ fn other_failures_exit_with_1() {
         &["receiver", "--listen", "127.0.0.1:0", "--keep", "/dev/null/x"],
         &["demo", "--secrets", "/nowhere"],
         &["up", "--dev"],
+        &["up"],
     ] {
         let output = blobgate(args).current_dir(env!("CARGO_TARGET_TMPDIR")).output().unwrap();
         let message = text(&output.stderr);

@@ -202,8 +202,8 @@ impl Operations {
         };
         let expectation = expectation.map(ExpectationStatus::from);
         let entry = EntrySummary::try_from(entry)?;
-        let attempts = self.shared.store.attempts(id).await?;
-        let attempt_log = attempts.into_iter().map(AttemptRecord::from).collect();
+        let attempts = self.shared.store.attempts(&BTreeSet::from([id])).await?.remove(&id);
+        let attempt_log = attempts.unwrap_or_default().into_iter().map(AttemptRecord::from).collect();
         Ok(EntryDetail { entry, payload: payload.map(EntryPayload::from), expectation, attempt_log })
     }
 }

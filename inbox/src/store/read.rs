@@ -19,6 +19,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Error, query_as, query_scalar};
 use std::collections::{BTreeMap, BTreeSet};
+use story::EntryAttempt;
 
 /// The most entries that a search finds.
 pub(crate) const MAX_FOUND: i64 = 100;
@@ -105,7 +106,7 @@ pub(super) trait ReadStatements {
     ) -> Result<Vec<EntryRow>, Error>;
     async fn show(&mut self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>, Error>;
     async fn quarantined(&mut self, id: i64) -> Result<Option<QuarantinedEntry>, Error>;
-    async fn attempts(&mut self, id: i64) -> Result<Vec<AttemptRow>, Error>;
+    async fn attempts(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<AttemptRow>>, Error>;
     async fn find(&mut self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<EntryRow>, Error>;
     async fn entries(&mut self, ids: &BTreeSet<i64>) -> Result<Vec<EntryRow>, Error>;
     async fn released_into(&mut self, ids: &BTreeSet<i64>) -> Result<Vec<i64>, Error>;
@@ -173,8 +174,17 @@ macro_rules! reading {
                 query_as(QUARANTINED).bind(id).fetch_optional(self).await
             }
 
-            async fn attempts(&mut self, id: i64) -> Result<Vec<AttemptRow>, Error> {
-                query_as(find::ATTEMPTS).bind(id).fetch_all(self).await
+            async fn attempts(
+                &mut self,
+                ids: &BTreeSet<i64>,
+            ) -> Result<BTreeMap<i64, Vec<AttemptRow>>, Error> {
+                let rows: Vec<EntryAttempt> =
+                    query_as(AssertSqlSafe(story::attempts(ids))).persistent(false).fetch_all(self).await?;
+                let mut of_entries: BTreeMap<i64, Vec<AttemptRow>> = BTreeMap::new();
+                for row in rows {
+                    of_entries.entry(row.entry_id).or_default().push(row.attempt);
+                }
+                Ok(of_entries)
             }
 
             async fn find(&mut self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<EntryRow>, Error> {

@@ -44,6 +44,7 @@ fn remedy(part: &str) -> Option<(&'static str, bool)> {
     match part {
         "Postgres" => Some(("install the package postgresql", has_postgres())),
         "Pgbouncer" => Some(("install the package pgbouncer", has_program("pgbouncer"))),
+        "Nginx" => Some(("install the package nginx", has_program("nginx"))),
         "Prometheus" => Some(("install the package prometheus", has_program("prometheus"))),
         "Sqlite3" => Some(("install the package sqlite3", has_program("sqlite3"))),
         "Node" => Some(("install the package nodejs", has_program("node"))),

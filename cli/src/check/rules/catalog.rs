@@ -15,7 +15,7 @@ pub(crate) struct Rule {
 
 macro_rules! rules {
     ($($constant:ident $name:literal, $level:literal, $finds:literal, $effect:literal;)*) => {
-        $(pub(super) static $constant: Rule = Rule { name: $name, level: $level, finds: $finds, effect: $effect };)*
+        $(pub(in crate::check) static $constant: Rule = Rule { name: $name, level: $level, finds: $finds, effect: $effect };)*
 
         /// Every rule, in the order of the page.
         #[cfg(test)]
@@ -133,7 +133,7 @@ rules! {
         "`xff_num_trusted_hops` and the hook's `behind_proxy` do not fit each other.",
         "Every delivery gets 403.";
     PROXY_PROTOCOL "proxy-protocol", "warning",
-        "Clients may connect without the PROXY protocol.",
+        "Clients may connect without the PROXY protocol, or with it from any address where an allowlist decides.",
         "Any client that reaches the port may write its address.";
     TLS_MISSING "tls-missing", "error",
         "A hook has `tls_here`, and none of its listeners ends TLS. Or a listener has no certificate.",

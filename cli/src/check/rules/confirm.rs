@@ -57,7 +57,7 @@ fn check_cluster(
             &CONFIRM_SANDBOX,
             cluster.at.spot_of("load_assignment"),
             wrong,
-            "write the cluster of docs/howto/own-envoy.md",
+            "take the cluster of a file that `blobgate render` writes",
         );
     }
     if !injects_credential(cluster) {

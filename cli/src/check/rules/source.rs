@@ -2,11 +2,11 @@
 
 use super::super::cursor::{Spot, YamlCursor};
 use super::super::finding::Level;
-use super::bootstrap::{BootstrapView, Extent};
+use super::bootstrap::{BootstrapView, Extent, ManagerView};
 use super::catalog::{
     CLIENT_ADDRESS, CLIENT_CERTIFICATE, OLD_TLS, PLAIN_HTTP, PROXY_PROTOCOL, TLS_MISSING, TRUSTED_HOPS,
 };
-use super::gate::{HookHop, HookView};
+use super::gate::{GateView, HookHop, HookView};
 use super::reporter::Reporter;
 use super::routing::ServedHook;
 
@@ -31,12 +31,12 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, served: &[ServedHook<'_, '_>]
         }
     }
     check_tls(served, reporter);
-    for (manager, _) in bootstrap.gated() {
+    for (manager, gate) in bootstrap.gated() {
         if let Some(chain) = &manager.chain {
             check_context(chain, reporter);
         }
         if let Some(listener) = bootstrap.listener(manager) {
-            check_proxy_protocol(&listener.at, reporter);
+            check_proxy_protocol(&listener.at, manager, gate, reporter);
         }
     }
 }
@@ -184,18 +184,38 @@ fn check_context(chain: &YamlCursor<'_>, reporter: &mut Reporter) {
     }
 }
 
-fn check_proxy_protocol(listener: &YamlCursor<'_>, reporter: &mut Reporter) {
-    for filter in listener.list("listener_filters") {
-        let Some(fields) = filter.message_at("typed_config", "ProxyProtocol") else { continue };
-        if fields.is_true("allow_requests_without_proxy_protocol") {
-            let wrong =
-                "lets clients connect directly, and any of them may write an address of the allowlist";
-            reporter.warn(
-                &PROXY_PROTOCOL,
-                fields.spot_of("allow_requests_without_proxy_protocol"),
-                wrong,
-                "remove it, and let only the balancer connect",
-            );
-        }
+/// With the PROXY protocol, the peer writes the client's address.
+fn check_proxy_protocol(
+    listener: &YamlCursor<'_>,
+    manager: &ManagerView<'_>,
+    gate: &GateView<'_>,
+    reporter: &mut Reporter,
+) {
+    const DIRECT: &str = "allow_requests_without_proxy_protocol";
+    let filters = listener.list("listener_filters");
+    let heads: Vec<_> =
+        filters.iter().filter_map(|filter| filter.message_at("typed_config", "ProxyProtocol")).collect();
+    if let Some(head) = heads.iter().find(|head| head.is_true(DIRECT)) {
+        let wrong = "lets clients connect directly, and any of them may write an address of the allowlist";
+        let remedy = "remove it, and let only the balancer connect";
+        return reporter.warn(&PROXY_PROTOCOL, head.spot_of(DIRECT), wrong, remedy);
+    }
+    let Some(head) = heads.first() else { return };
+    let is_matched = manager
+        .chain
+        .as_ref()
+        .is_some_and(|chain| !chain.list_is_empty(&["filter_chain_match", "direct_source_prefix_ranges"]));
+    // Behind a proxy, the gate knows the balancer's addresses.
+    let trusts = |hook: &HookView| hook.has_allowlist && hook.hop != HookHop::BehindProxy;
+    if let Some(hook) = gate.hooks.iter().find(|hook| trusts(hook))
+        && !is_matched
+    {
+        let wrong = format!(
+            "takes the client's address from any client that reaches the port, and the hook {} has an allowlist",
+            hook.name
+        );
+        let remedy =
+            "write `filter_chain_match: {direct_source_prefix_ranges: [...]}` with the balancer's addresses";
+        reporter.warn(&PROXY_PROTOCOL, head.spot(), wrong, remedy);
     }
 }

@@ -1,6 +1,6 @@
 //! The text once all parts run.
 
-use super::PreparedSetup;
+use super::{PreparedSetup, services};
 use crate::setup::{Setup, SetupHost};
 use crate::up::program_name;
 use serde_json::{Value, json};
@@ -9,15 +9,16 @@ use std::time::Duration;
 
 pub(super) fn text(prepared: &PreparedSetup, took: Duration) -> String {
     let PreparedSetup { setup, envoy, .. } = prepared;
-    let (services, ports) = (&setup.services, setup.ports);
-    let mut lines = vec![
-        (callback_url(setup), format!("the hook {}; Envoy listens on {}", setup.hook.name, setup.listen)),
-        (services.completed.to_string(), "your service for completed events".to_owned()),
-        (services.failed.to_string(), "your service for failed events".to_owned()),
-    ];
-    if let Some(url) = &services.quarantined {
-        lines.push((url.to_string(), "your service for quarantined events".to_owned()));
-    }
+    let ports = setup.ports;
+    let mut lines = vec![(
+        callback_url(setup),
+        format!("the hook {}; Envoy listens on {}", setup.hook.name, setup.listen),
+    )];
+    lines.extend(
+        services::by_url(&setup.services)
+            .into_iter()
+            .map(|(events, url)| (url.to_string(), format!("your service for {events} events"))),
+    );
     lines.push((
         format!("http://127.0.0.1:{}/stats/prometheus", ports.metrics),
         "the gate's metrics".to_owned(),
@@ -40,7 +41,6 @@ In another terminal:
   {tool} why ID{admin}         # tells where the event of a generation is
 
 The log follows, and stands in no file. Ctrl-C or `kill {pid}` ends everything.
-
 ",
         version = envoy.version,
         seconds = took.as_secs_f32(),
@@ -108,7 +108,7 @@ fn url_line(prepared: &PreparedSetup, tool: &str) -> String {
     let secrets = quoted(&secrets.display().to_string());
     let keys = setup.token_keys.as_ref().and_then(Value::as_object);
     // The last one is the newest.
-    let Some((kid, key)) = keys.and_then(|keys| keys.iter().last()) else {
+    let Some((kid, key)) = keys.and_then(|keys| keys.iter().next_back()) else {
         return format!("  url={}", setup.hook_url());
     };
     let field = |name| key.get(name).and_then(Value::as_str).unwrap_or_default();

@@ -21,7 +21,7 @@ pub(super) fn watch(services: &SetupServices, log: &PartLog) -> JoinSet<()> {
 }
 
 /// Each URL once, with the events of its service.
-fn by_url(services: &SetupServices) -> Vec<(String, ServiceUrl)> {
+pub(super) fn by_url(services: &SetupServices) -> Vec<(String, ServiceUrl)> {
     let all = [
         ("completed", Some(&services.completed)),
         ("failed", Some(&services.failed)),

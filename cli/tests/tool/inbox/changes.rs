@@ -378,6 +378,20 @@ async fn drops_waiting_and_quarantined_entries(place: TestStore) {
     // A replay delivers it.
     assert_eq!(inbox.lines(&["replay", &waits]), ["1 entry replayed"]);
     inbox.wait_for(waits.parse().unwrap(), "delivered").await;
+    // Without an event it stays dropped.
+    let no_event = ForwardedDelivery {
+        event: None,
+        reason: Some("schema-invalid"),
+        ..ForwardedDelivery::quarantined(4)
+    };
+    let no_event = inbox.stored(&no_event).await.to_string();
+    assert_eq!(inbox.lines(&["drop", &no_event, "--yes"]), ["1 entry dropped"]);
+    assert_eq!(
+        inbox.refused(&["replay", &no_event], 1),
+        format!(
+            "1 entry not replayed: it is dropped, and has no route because it claims no event of a generation ({no_event})\n"
+        )
+    );
 }
 
 /// Runs a command on a terminal, with this input.

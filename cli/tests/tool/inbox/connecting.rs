@@ -134,7 +134,7 @@ async fn names_an_incompatible_version() {
     }
 }
 
-/// Answers every request with this.
+/// InitAnswers every request with this.
 async fn answers(body: &'static str) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());

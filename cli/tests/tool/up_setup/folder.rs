@@ -3,8 +3,10 @@
 use crate::running::{RunningTool, blobgate, client, kill, processes_in, text};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use blobgate::contract::header::GENERATION_ID;
 use blobgate_testkit::{block, eventually, free_port, module, versions};
 use serde_json::{Value, json};
+use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -256,14 +258,20 @@ pub(super) fn deliveries(receiver: &str) -> Vec<Value> {
 #[track_caller]
 pub(super) fn arrival(receiver: &str, generation: Uuid) -> Value {
     let generation = generation.to_string();
-    let is_its = |request: &Value| request["headers"]["blobgate-generation-id"] == generation.as_str();
+    let is_its = |request: &Value| request["headers"][GENERATION_ID] == generation.as_str();
     eventually("arrival", || deliveries(receiver).into_iter().find(is_its))
 }
 
 /// A script that stands in for a program.
 pub(super) fn script(folder: &Path, name: &str, text: &str) -> String {
-    let path = folder.join(name);
-    fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    let (path, written) = (folder.join(name), folder.join(format!("{name}.part")));
+    fs::write(&written, format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(&written, Permissions::from_mode(0o755)).unwrap();
+    copy(&written, &path);
     path.display().to_string()
+}
+
+/// Copies a program in another process: a file that this one writes may be busy in a child of another test's thread.
+pub(super) fn copy(from: impl AsRef<OsStr>, to: &Path) {
+    assert!(Command::new("cp").arg("-p").arg(from).arg(to).status().unwrap().success());
 }

@@ -151,11 +151,13 @@ impl Operations {
             Some(generation) => store.expectation(&hook, generation).await?,
             None => None,
         };
-        let headers = store.headers(&rows.iter().map(|row| row.id).collect()).await?;
+        let ids: BTreeSet<i64> = rows.iter().map(|row| row.id).collect();
+        let headers = store.headers(&ids).await?;
+        let mut attempts = store.attempts(&ids).await?;
         let fetched = expectation.as_ref().and_then(|expectation| fetched(expectation, &rows));
         let mut entries = Vec::new();
         for row in rows {
-            let attempts = store.attempts(row.id).await?;
+            let attempts = attempts.remove(&row.id).unwrap_or_default();
             let is_reconciled =
                 headers.get(&row.id).map_or(fetched == Some(row.id), |headers| is_reconciled(headers));
             entries.push(StoryEntry { row, attempts, is_reconciled });

@@ -29,8 +29,8 @@ impl ReadStore for Postgres {
         reading!(self, |connection| connection.quarantined(id).await?)
     }
 
-    async fn attempts(&self, id: i64) -> Result<Vec<AttemptRow>> {
-        reading!(self, |connection| connection.attempts(id).await?)
+    async fn attempts(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<AttemptRow>>> {
+        reading!(self, |connection| connection.attempts(ids).await?)
     }
 
     async fn find(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<EntryRow>> {

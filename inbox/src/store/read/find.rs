@@ -48,7 +48,3 @@ WHERE job = $1 AND (CAST($2 AS text) IS NULL OR hook = $2) ORDER BY id DESC LIMI
 const BY_REQUEST_ID: &str = "
 SELECT id FROM (SELECT id, hook, request_id FROM entry ORDER BY id DESC LIMIT $4) AS newest
 WHERE request_id = $1 AND (CAST($2 AS text) IS NULL OR hook = $2) ORDER BY id DESC LIMIT $3";
-
-/// Uses the primary key.
-pub(super) const ATTEMPTS: &str =
-    "SELECT number, at, duration, status, answer FROM attempt WHERE entry_id = $1 ORDER BY number";

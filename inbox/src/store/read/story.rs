@@ -3,7 +3,9 @@
 use super::find::MAX_SEARCHED;
 use super::{COLUMNS, MAX_FOUND};
 use crate::store::change::list;
+use crate::store::row::AttemptRow;
 use crate::store::{SearchKey, expect};
+use sqlx::FromRow;
 use std::collections::BTreeSet;
 
 /// Entries by their ids.
@@ -14,6 +16,22 @@ pub(in crate::store) fn entries(ids: &BTreeSet<i64>) -> String {
 /// The headers of entries that have a payload.
 pub(in crate::store) fn headers(ids: &BTreeSet<i64>) -> String {
     format!("SELECT entry_id, headers FROM payload WHERE entry_id IN ({})", list(ids))
+}
+
+/// The attempts of entries, by the primary key.
+pub(in crate::store) fn attempts(ids: &BTreeSet<i64>) -> String {
+    let ids = list(ids);
+    format!(
+        "SELECT entry_id, number, at, duration, status, answer FROM attempt WHERE entry_id IN ({ids}) ORDER BY entry_id, number"
+    )
+}
+
+/// An attempt with its entry.
+#[derive(FromRow)]
+pub(super) struct EntryAttempt {
+    pub(super) entry_id: i64,
+    #[sqlx(flatten)]
+    pub(super) attempt: AttemptRow,
 }
 
 /// The quarantined entries whose release made one of these entries, or repeated it.

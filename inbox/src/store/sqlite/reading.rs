@@ -28,8 +28,8 @@ impl ReadStore for Sqlite {
         Ok(self.reads.acquire().await?.quarantined(id).await?)
     }
 
-    async fn attempts(&self, id: i64) -> Result<Vec<AttemptRow>> {
-        Ok(self.reads.acquire().await?.attempts(id).await?)
+    async fn attempts(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<AttemptRow>>> {
+        Ok(self.reads.acquire().await?.attempts(ids).await?)
     }
 
     async fn find(&self, key: &SearchKey, hook: Option<&str>) -> Result<Vec<EntryRow>> {

@@ -2,9 +2,14 @@
 
 use super::*;
 
+/// The attempts of an entry.
+async fn attempts_of(test: &DriverStore, id: i64) -> Vec<AttemptRow> {
+    test.driver().attempts(&[id].into()).await.unwrap().remove(&id).unwrap_or_default()
+}
+
 /// The number, status and answer of each attempt.
 async fn log(test: &DriverStore, id: i64) -> Vec<(i64, Option<i64>, String)> {
-    let attempts = test.driver().attempts(id).await.unwrap();
+    let attempts = attempts_of(test, id).await;
     assert!(attempts.windows(2).all(|pair| pair[0].at <= pair[1].at), "{attempts:?}");
     attempts.into_iter().map(|attempt| (attempt.number, attempt.status, attempt.answer)).collect()
 }
@@ -62,7 +67,7 @@ in_both! {
         let expected = [failed.clone(), (2, None, String::new()), (3, Some(200), ANSWER.to_owned())];
         assert_eq!(log(test, one).await, expected);
         assert_eq!(numbers(test, other).await, NONE);
-        let first = test.driver().attempts(one).await.unwrap().remove(0);
+        let first = attempts_of(test, one).await.remove(0);
         assert_eq!(first.duration, Some(17));
         let now = test.driver().now().await.unwrap();
         assert!(first.at <= now && first.at > now - 120_000_000, "{first:?} {now}");
@@ -84,6 +89,11 @@ in_both! {
             let statuses: Vec<_> = log(test, entry.id).await.into_iter().map(|(number, status, _)| (number, status)).collect();
             assert_eq!(statuses, [(1, Some(500)), (2, Some(if place == 0 { 500 } else { 200 }))]);
         }
+        let two = claimed.iter().take(2).map(|entry| entry.id).chain([9_999]).collect();
+        let of_two: Vec<_> = test.driver().attempts(&two).await.unwrap().into_iter().collect();
+        let numbers: Vec<_> = of_two.iter().map(|(id, all)| (*id, all.iter().map(|one| one.number).collect::<Vec<_>>())).collect();
+        let [one, other] = [0, 1].map(|place: usize| claimed[place].id);
+        assert_eq!(numbers, [(one.min(other), vec![1, 2]), (one.max(other), vec![1, 2])]);
     }
 
     async fn the_first_3_and_the_last_17_attempts_stay(test: &mut DriverStore) {
@@ -119,7 +129,7 @@ in_both! {
             // The process of an older lease was stopped for long.
             let success = FinishedAttempt { lease: late, ..finished(&entry, true) };
             test.driver().finish(&[success], GIVE_UP_AFTER).await.unwrap();
-            let recorded = test.driver().attempts(entry.id).await.unwrap();
+            let recorded = attempts_of(test, entry.id).await;
             let kept: Vec<_> = (1..=3).chain(8..=23).collect();
             assert_eq!(recorded.iter().map(|attempt| attempt.number).collect::<Vec<_>>(), kept);
             let of_late = recorded.into_iter().find(|attempt| attempt.number == late);
@@ -166,7 +176,7 @@ in_both! {
         expire(test, &[]).await;
         let lost = |number: i64| (number, None, NO_RESULT.to_owned());
         assert_eq!(log(test, first.id).await, [lost(1)]);
-        assert_eq!(test.driver().attempts(first.id).await.unwrap()[0].duration, None);
+        assert_eq!(attempts_of(test, first.id).await[0].duration, None);
         let second = test.claim_one(COMPLETED).await;
         expire(test, &[]).await;
         // The process was not killed after all: its answer replaces the record.

@@ -75,6 +75,7 @@ fn of_both() -> Vec<(String, String)> {
     ));
     let ids = [1, 2].into();
     all.push(("entries".to_owned(), story::entries(&ids)));
+    all.push(("attempts".to_owned(), story::attempts(&ids)));
     all.push(("headers".to_owned(), story::headers(&ids)));
     all.push(("released_into".to_owned(), story::released_into(&ids)));
     let generation = SearchKey::Generation(ONE.to_owned());
