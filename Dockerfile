@@ -31,7 +31,7 @@ COPY dev/module dev/wasm-linker dev/
 COPY src src
 # A folder of compiled dependencies outlives a build. Cargo compares times, and the times of two clones do not tell which
 # code it has: touched files are compiled.
-RUN --mount=type=cache,id=blobgate-crates,target=/usr/local/cargo/registry \
+RUN --mount=type=cache,id=blobgate-crates,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,id=blobgate-module,target=/src/target,sharing=locked \
     find src -type f -exec touch {} + && \
     dev/module && cp target/wasm32-wasip1/release/blobgate.wasm /out/
@@ -40,7 +40,7 @@ FROM rust AS program
 # dev compiles in a third of the time. Its debug information would be stripped.
 ARG PROFILE=release
 COPY . .
-RUN --mount=type=cache,id=blobgate-crates,target=/usr/local/cargo/registry \
+RUN --mount=type=cache,id=blobgate-crates,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,id=blobgate-program,target=/src/target,sharing=locked \
     find . -path ./target -prune -o -type f -exec touch {} + && \
     CARGO_PROFILE_DEV_DEBUG=none cargo build --locked --profile "$PROFILE" --bin blobgate && \

@@ -136,7 +136,7 @@ async fn answers(args: Args, kid: String) -> Result<InitAnswers> {
     let asks = terminal::has_person() && InitAnswers::needs_person(&args);
     let _restored = asks.then(TerminalModes::save);
     let (sender, answers) = oneshot::channel();
-    std::thread::spawn(move || sender.send(InitAnswers::find(&args, kid)));
+    std::thread::spawn(move || drop(sender.send(InitAnswers::find(&args, kid))));
     answers.await.map_err(|_| anyhow!("the questions ended early, and nothing was written. Run it again"))?
 }
 

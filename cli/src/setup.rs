@@ -8,6 +8,7 @@ mod error;
 mod gate;
 mod host;
 mod key_file;
+mod listeners;
 mod module;
 mod parse;
 mod preflight;

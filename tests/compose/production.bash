@@ -4,6 +4,7 @@
 # shellcheck disable=SC2154 # variables of tests/compose/run
 
 host=hooks.test
+export BLOBGATE_PROFILE=dev # as docker-compose.yml builds, so that one build serves both files
 
 # production ARGUMENT...: runs Compose with compose.production.yaml in the directory $tree.
 production() {
@@ -27,7 +28,7 @@ edit() { sed -i -E "$1" "$BLOBGATE_SETUP/blobgate.yaml"; }
 make_setup() {
     local first options
     read -ra options < <(dev/block compose-init | sed -n 's/.* run --rm tool init //p')
-    export BLOBGATE_PROFILE=dev BLOBGATE_METRICS_PORT BLOBGATE_ADMIN_PORT
+    export BLOBGATE_METRICS_PORT BLOBGATE_ADMIN_PORT
     BLOBGATE_SETUP=$(mktemp -d "$work/setup.XXXXXX")
     export BLOBGATE_SETUP
     public=$(free_port 600 1000) # needs a capability

@@ -3,10 +3,11 @@
 use super::error::SetupFault;
 use super::gate;
 use super::host::{HostUse, SetupHost};
+use super::listeners;
 use super::reader::{SetupReader, show};
 use super::service::ServiceUrl;
-use super::{Setup, SetupHook, SetupPorts, SetupServices};
-use crate::check::cursor::{Spot, YamlCursor};
+use super::{Setup, SetupHook, SetupServices};
+use crate::check::cursor::YamlCursor;
 use crate::check::syntax_error;
 use crate::check::yaml::{YamlNode, YamlReader, YamlValue, parse_yaml};
 use blobgate_inbox::store::Place;
@@ -91,29 +92,9 @@ fn setup(file: &Path, root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option
     reader.object(root, &KEYS, &none);
     let host = required(root, "host", "the public name, such as hooks.example.com", reader);
     let host = host.and_then(|value| host_of(&value, reader));
-    let listen = match root.get("listen") {
-        Some(value) => listen(&value, reader),
-        None => Some(DEFAULT_LISTEN),
-    };
-    let tls = required(root, "tls", "tls: {certificate: certs/edge.pem, key: certs/edge-key.pem}", reader);
-    let tls = tls.filter(|tls| reader.object(tls, &TLS_KEYS, &none));
-    let mut tls_file = |key| {
-        let tls = tls.as_ref()?;
-        reader.missing(tls, key, "the name of a PEM file");
-        reader.path(&tls.get(key)?, "the name of a PEM file")
-    };
-    let (certificate, certificate_key) = (tls_file("certificate"), tls_file("key"));
-    let hook = required(root, "hook", "hook with path, trust, source and result_url", reader);
-    let hook = hook.filter(|hook| reader.object(hook, &HOOK_KEYS, &of_envoy));
-    if let Some(path) = hook.as_ref().and_then(|hook| hook.get("path"))
-        && path.text() == Some(HEALTH)
-    {
-        reader.fault(
-            path.spot(),
-            "is the path of Envoy's own health check",
-            "write another, such as /webhook/{token}",
-        );
-    }
+    let listen = listeners::listen(root, reader);
+    let (certificate, certificate_key) = tls_files(root, reader);
+    let hook = hook(root, reader);
     let api_key_file = root.get("api_key_file").map(|value| {
         reader.path(&value, "the name of a file with RunBlob's API key, such as secrets/runblob-key")
     });
@@ -125,9 +106,9 @@ fn setup(file: &Path, root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option
         None => Some(PathBuf::from(DEFAULT_RUN)),
     };
     let module = root.get("module").map(|value| reader.path(&value, "the name of blobgate.wasm"));
-    let ports = ports(root, reader);
+    let ports = listeners::ports(root, reader);
     if let (Some(listen), Some(ports)) = (listen, ports) {
-        check_ports(root, listen, ports, reader);
+        listeners::check_ports(root, listen, ports, reader);
     }
     let gate = gate::check(root, reader).to_json();
     let services = services.and_then(|services| service_urls(&services, reader));
@@ -150,8 +131,32 @@ fn setup(file: &Path, root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option
         ports: ports?,
         gate,
     };
-    check_loops(&setup, root, reader);
+    listeners::check_loops(&setup, root, reader);
     Some(setup)
+}
+
+/// The certificate and its key.
+fn tls_files(root: &YamlCursor<'_>, reader: &mut SetupReader) -> (Option<PathBuf>, Option<PathBuf>) {
+    const EXPECTED: &str = "the name of a PEM file";
+    let tls = required(root, "tls", "tls: {certificate: certs/edge.pem, key: certs/edge-key.pem}", reader);
+    let Some(tls) = tls.filter(|tls| reader.object(tls, &TLS_KEYS, &|_| None)) else { return (None, None) };
+    let mut file = |key| {
+        let value = required(&tls, key, EXPECTED, reader)?;
+        reader.path(&value, EXPECTED)
+    };
+    (file("certificate"), file("key"))
+}
+
+fn hook<'y>(root: &YamlCursor<'y>, reader: &mut SetupReader) -> Option<YamlCursor<'y>> {
+    let hook = required(root, "hook", "hook with path, trust, source and result_url", reader)?;
+    if !reader.object(&hook, &HOOK_KEYS, &of_envoy) {
+        return None;
+    }
+    if let Some(path) = hook.get("path").filter(|path| path.text() == Some(HEALTH)) {
+        let wrong = "is the path of Envoy's own health check";
+        reader.fault(path.spot(), wrong, "write another, such as /webhook/{token}");
+    }
+    Some(hook)
 }
 
 /// `None` for an invalid value; a missing one is valid.
@@ -197,16 +202,6 @@ fn host_of(value: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<SetupHost
             None
         }
     }
-}
-
-fn listen(value: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<SocketAddr> {
-    const EXPECTED: &str = "write ADDRESS:PORT, such as 0.0.0.0:443 or \"[::]:443\"";
-    let address =
-        value.text().and_then(|text| text.parse::<SocketAddr>().ok()).filter(|address| address.port() > 0);
-    if address.is_none() {
-        reader.fault(value.spot(), format!("is {}", show(value.node())), EXPECTED);
-    }
-    address
 }
 
 /// Reads the store's place. A wrong one is not shown: it may contain a password.
@@ -263,54 +258,6 @@ fn run(value: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<PathBuf> {
     Some(run)
 }
 
-fn ports(root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<SetupPorts> {
-    let mut ports = SetupPorts::default();
-    let Some(given) = root.get("ports") else { return Some(ports) };
-    if !reader.object(&given, &PORT_KEYS, &|_| None) {
-        return None;
-    }
-    let targets: [(&str, &mut u16); 4] = [
-        ("services", &mut ports.services),
-        ("metrics", &mut ports.metrics),
-        ("inbox", &mut ports.inbox),
-        ("admin", &mut ports.admin),
-    ];
-    let mut is_valid = true;
-    for (key, target) in targets {
-        if let Some(value) = given.get(key) {
-            match reader.port(&value) {
-                Some(port) => *target = port,
-                None => is_valid = false,
-            }
-        }
-    }
-    is_valid.then_some(ports)
-}
-
-/// Each listener has a port of its own.
-fn check_ports(root: &YamlCursor<'_>, listen: SocketAddr, ports: SetupPorts, reader: &mut SetupReader) {
-    let named = ports.named();
-    let place = |key: &str| {
-        let at = root
-            .at(&["ports", key])
-            .map(|value| value.spot())
-            .or_else(|| root.get("listen").map(|at| at.spot()));
-        let at = at.unwrap_or_else(|| root.spot());
-        Spot { field: format!("ports.{key}"), ..at }
-    };
-    for (index, (key, port)) in named.iter().enumerate() {
-        let other = named
-            .iter()
-            .take(index)
-            .find(|(_, other)| other == port)
-            .map(|(other, _)| format!("ports.{other}"));
-        let other = other.or_else(|| (listen.port() == *port).then(|| "listen".to_owned()));
-        if let Some(other) = other {
-            reader.fault(place(key), format!("is {port}, as in {other}"), "write another port");
-        }
-    }
-}
-
 fn service_urls(services: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<SetupServices> {
     const EXPECTED: &str = "http://HOST:PORT, such as http://127.0.0.1:5000";
     let mut read = |key: &str| {
@@ -336,35 +283,6 @@ fn service_urls(services: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<S
         reader.missing(services, key, EXPECTED);
     }
     Some(SetupServices { completed: completed?, failed: failed?, quarantined })
-}
-
-/// No service is one of the setup's own listeners: its deliveries would come back for ever.
-fn check_loops(setup: &Setup, root: &YamlCursor<'_>, reader: &mut SetupReader) {
-    let services = &setup.services;
-    let all = [
-        ("completed", Some(&services.completed)),
-        ("failed", Some(&services.failed)),
-        ("quarantined", services.quarantined.as_ref()),
-    ];
-    for (key, url) in all {
-        let Some(own) = url.and_then(|url| own_listener(setup, url)) else { continue };
-        if let Some(value) = root.at(&["services", key]) {
-            let wrong = format!("is this setup's own listener ({own}), so deliveries would run in a circle");
-            reader.fault(value.spot(), wrong, "write the address of your service");
-        }
-    }
-}
-
-fn own_listener(setup: &Setup, url: &ServiceUrl) -> Option<String> {
-    let is_public = |ip: IpAddr| match &url.host {
-        SetupHost::Ip(other) => ip == *other || (ip.is_unspecified() && other.is_loopback()),
-        SetupHost::Name(_) => url.host.is_loopback() && (ip.is_unspecified() || ip.is_loopback()),
-    };
-    if url.port == setup.listen.port() && (url.host == setup.host || is_public(setup.listen.ip())) {
-        return Some("listen".to_owned());
-    }
-    let own = setup.ports.named().into_iter().find(|(_, port)| *port == url.port);
-    own.filter(|_| url.host.is_loopback()).map(|(key, _)| format!("ports.{key}"))
 }
 
 fn hook_of(hook: &YamlCursor<'_>) -> SetupHook {

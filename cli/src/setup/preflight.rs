@@ -68,9 +68,15 @@ fn check_keys(setup: &Setup) -> Result<(), SetupError> {
     let (wrong, remedy) = error.fault().rsplit_once("; ").unwrap_or((error.fault(), ""));
     let at = Spot { line: 0, column: 0, field: error.field().unwrap_or_default().to_owned() };
     let fault = gate::translate(at, wrong, remedy);
-    let name = variable(setup, &fault.field).map(|name| format!(" {name}")).unwrap_or_default();
-    let why = format!("the variable{name} of {} {}", fault.field, fault.wrong);
-    let remedy = format!("Write {}", if fault.remedy.is_empty() { "a valid one" } else { &fault.remedy });
+    let name = variable(setup, &fault.field);
+    let what = name.as_deref().unwrap_or(&fault.field);
+    // The gate names the variable as the value of its field.
+    let wrong = fault.wrong.split_once(", which ").map_or(fault.wrong.as_str(), |(_, wrong)| wrong);
+    let why = format!("{what} {wrong}");
+    let remedy = match fault.remedy.strip_prefix("write ") {
+        Some(remedy) => format!("Write {remedy}"),
+        None => "Write a valid key".to_owned(),
+    };
     Err(SetupError::unusable(SECRETS_ENV, why, remedy))
 }
 

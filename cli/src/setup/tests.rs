@@ -271,7 +271,7 @@ fn shows_faults_of_the_gate_in_the_words_of_the_setup() {
         ("environment: production", "environment: Production!", "3:1 environment is "),
         ("alg: HS256", "alg: none", "10:"),
         ("path: /webhook/{token}", "path: /a//b/{token}", "5:3 hook.path is "),
-        ("trust: {any_of: [token, confirmed]}", "trust: {any_of: []}", "6:3 hook.trust"),
+        ("trust: {any_of: [token, confirmed]}", "trust: {any_of: []}", "6:11 hook.trust"),
         ("host:", "signing_keys: []\nhost:", "1:1 signing_keys"),
         ("host:", "signing_keys: [A, A]\nhost:", "1:"),
         ("host:", "signing_keys: [BLOBGATE_TOKEN_KEY]\nhost:", "1:"),

@@ -164,6 +164,7 @@ impl Rig {
         let token = "--url https://hooks.example.com/h --aud a/b --kid k --key-env KEY";
         let forms = match leaf {
             "check" => vec![config, format!("--json {}", repository("envoy.yaml").display())],
+            "init" => vec![format!("{} --host localhost --api-key-file none", new("gate"))],
             "completions" => vec!["bash".to_owned()],
             "explain" => {
                 let body = self.path("body.json");
@@ -249,7 +250,7 @@ impl Rig {
                 format!("--new-key --out {}", new("key")),
             ],
             // Tests of their own.
-            "inbox tail" | "inbox serve" | "receiver" | "sandbox" | "up" | "demo" => vec![],
+            "inbox tail" | "inbox serve" | "receiver" | "sandbox" | "up" | "demo" | "render" => vec![],
             _ => panic!("add a row for `blobgate {leaf}`"),
         };
         forms

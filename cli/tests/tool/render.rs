@@ -1,7 +1,7 @@
 //! `blobgate render`, and `blobgate check` of a setup file, with a folder as `init` makes it.
 
 use crate::running::{blobgate, text};
-use blobgate_testkit::{module, versions};
+use blobgate_testkit::{module, needs, versions};
 use rcgen::{CertificateParams, KeyPair};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -244,7 +244,7 @@ fn refuses_wrong_files() {
     wrong(
         "secrets/env",
         &format!("BLOBGATE_TOKEN_KEY={TOKEN_KEY}\n"),
-        "cannot use secrets/env: the variable BLOBGATE_SIGNING_KEY of signing_keys[0] is unset or empty. Write a variable that secrets/env has",
+        "cannot use secrets/env: BLOBGATE_SIGNING_KEY is unset or empty. Write a variable that secrets/env has",
     );
     let gone = setup().replace(&module().display().to_string(), "gone.wasm");
     wrong(
@@ -325,4 +325,40 @@ other.yaml:7:3: error: hook.sources is not a known key; write source (known are 
             Some(1)
         )
     );
+}
+
+/// As `init` makes it on a laptop.
+#[test]
+fn check_takes_a_trial_on_this_machine() {
+    let folder = RenderFolder::new();
+    let (certificate, key) = certificate("localhost", |_| {});
+    folder.write("certs/edge.pem", &certificate);
+    folder.write("certs/edge-key.pem", &key);
+    let text = setup().replace("host: hooks.example.com", "host: localhost\nlisten: 127.0.0.1:8443");
+    folder.write("blobgate.yaml", &text);
+    let end = folder.run(&["check", "blobgate.yaml"]);
+    assert_eq!(self::text(&end.stdout), "0 errors, 0 warnings, 0 not checked\n");
+    folder.write("blobgate.yaml", &setup().replace("host:", "listen: 127.0.0.1:8443\nhost:"));
+    assert!(self::text(&folder.run(&["check", "blobgate.yaml"]).stdout).contains("warning: "));
+}
+
+/// Root renders, and another user runs Envoy.
+#[needs(Root)]
+#[test]
+fn gives_new_files_to_the_owner_of_their_folder() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let folder = RenderFolder::new();
+    for name in ["secrets", "."] {
+        chown(folder.path(name), Some(4711), Some(4712)).unwrap();
+    }
+    folder.renders(ALL_WRITTEN);
+    let owner = |name: &str| {
+        let found = folder.path(name).metadata().unwrap();
+        (found.uid(), found.gid())
+    };
+    for name in ["envoy.yaml", "inbox.env", "rendered.sha256", "secrets/runblob-key.yaml", "run"] {
+        assert_eq!(owner(name), (4711, 4712), "{name}");
+    }
+    // Of a folder of root.
+    assert_eq!(owner("certs/sds.yaml"), (0, 0));
 }

@@ -50,7 +50,8 @@ impl Dialogue {
     pub(super) fn shows(&mut self, text: &str) {
         let until = Instant::now() + DEADLINE;
         loop {
-            if let Some(at) = self.screen.lock().unwrap()[self.read..].find(text) {
+            let found = self.screen.lock().unwrap().get(self.read..).and_then(|unread| unread.find(text));
+            if let Some(at) = found {
                 self.read += at + text.len();
                 return;
             }
