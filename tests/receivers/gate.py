@@ -67,6 +67,20 @@ def signing_key():
     return "whsec_" + base64.b64encode(os.urandom(32)).decode()
 
 
+def eventually(name, process, log, what, probe):
+    """What the probe finds, after a while. Fails with the last lines of the log, at once if the process has ended."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        found = probe()
+        if found is not None:
+            return found
+        if process.poll() is not None:
+            break
+        time.sleep(0.02)
+    lines = log.read_text(errors="replace").strip().splitlines()[-8:]
+    raise Broken("\n  ".join([f"{name} has no {what}. Its last lines:", *(lines or ["none"])]))
+
+
 class Program:
     """A running program with its output in a file."""
 
@@ -96,16 +110,7 @@ class Program:
             self.process.wait()
 
     def eventually(self, what, probe):
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            found = probe()
-            if found is not None:
-                return found
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.02)
-        lines = self.log.with_suffix(".err").read_text(errors="replace").strip().splitlines()[-5:]
-        raise Broken("\n  ".join([f"{self.name} has no {what}. Its last lines:", *(lines or ["none"])]))
+        return eventually(self.name, self.process, self.log.with_suffix(".err"), what, probe)
 
     def lines(self):
         text = self.log.read_text(errors="replace")

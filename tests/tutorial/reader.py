@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 
-from gate import PATIENCE, ROOT, Broken
+from gate import PATIENCE, ROOT, eventually
 
 
 class Reader:
@@ -108,16 +108,7 @@ class Terminal:
             )
 
     def eventually(self, what, probe):
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            found = probe()
-            if found is not None:
-                return found
-            if self.process.poll() is not None:
-                break
-            time.sleep(0.05)
-        lines = self.log.read_text(errors="replace").strip().splitlines()[-8:]
-        raise Broken("\n  ".join([f"{self.name} has no {what}. Its last lines:", *(lines or ["none"])]))
+        return eventually(self.name, self.process, self.log, what, probe)
 
     def find(self, pattern):
         """The first group of a pattern in what it has printed."""

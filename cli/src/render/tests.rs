@@ -103,7 +103,7 @@ fn renders_the_configuration_that_the_loader_has_checked() {
         let mut found = Vec::new();
         collect(&yaml, &mut found);
         found.dedup();
-        assert_eq!(found, [setup.gate.clone()], "{text}");
+        assert_eq!(found, std::slice::from_ref(&setup.gate), "{text}");
     }
 }
 

@@ -116,7 +116,7 @@ impl Restarts {
     }
 }
 
-/// Under `--dev`, output that nobody gets ends the run. A gate outlives the reader of its log.
+/// Under `--dev`, a run ends with the reader of its output. A gate outlives the reader of its log.
 async fn until_full(plan: &StartPlan) -> output::StdoutError {
     match plan.layout {
         Layout::Setup => std::future::pending().await,

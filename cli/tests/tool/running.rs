@@ -60,6 +60,22 @@ impl RunningTool {
         self.lines.recv_timeout(DEADLINE).expect("a line in time")
     }
 
+    /// Waits for a line with this text.
+    #[track_caller]
+    pub(crate) fn line_with(&self, words: &str) -> String {
+        let mut before = Vec::new();
+        loop {
+            if before.len() > 500 {
+                panic!("no {words:?} in {before:#?}");
+            }
+            let line = self.next_line();
+            if line.contains(words) {
+                return line;
+            }
+            before.push(line);
+        }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -103,17 +103,7 @@ impl RunningUp<'_> {
     /// Waits for a line with this text.
     #[track_caller]
     fn line(&self, words: &str) -> String {
-        let mut before = Vec::new();
-        loop {
-            if before.len() > 500 {
-                panic!("no {words:?} in {before:#?}");
-            }
-            let line = self.running.next_line();
-            if line.contains(words) {
-                return line;
-            }
-            before.push(line);
-        }
+        self.running.line_with(words)
     }
 
     fn signal(&self, signal: &str) {

@@ -113,7 +113,7 @@ fn takes_the_newest_shared_key_and_each_form_of_key() {
     let rotating = changed(work.path(), "two", &made, &with(&two.join(", ")));
     let env = Path::new(&rotating).with_file_name("secrets/env");
     let keys = fs::read_to_string(&env).unwrap();
-    fs::write(&env, format!("{keys}NEW_KEY='forty characters of text that nobody has'\n")).unwrap();
+    fs::write(&env, format!("{keys}NEW_KEY='forty characters of a text, all printable'\n")).unwrap();
     assert_eq!(kids(&rotating, &[]), of("2026-10", "HS256"));
     assert_eq!(kids(&rotating, &["--kid", "2026-09"]), of("2026-09", "HS256"));
     let print = |file: &str, language: &str| {
