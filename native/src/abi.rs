@@ -84,12 +84,14 @@ struct HeldStream<S> {
     is_destroyed: Cell<bool>,
 }
 
-/// The version of the interface of Envoy 1.38. Envoy 1.39 and 1.40 have a later one, with the same callbacks.
-const VERSION: &CStr = c"v0.1.0";
+/// The versions of the interface of Envoy 1.38 and of Envoy 1.40. The module uses what both have. Envoy logs a warning about a
+/// module with another version than its own.
+const VERSIONS: [&CStr; 2] = [c"v0.1.0", c"v0.2.0"];
 
 pub(crate) fn program_init<M: Module>() -> *const c_char {
     let _ = guarded(M::start);
-    VERSION.as_ptr()
+    let [older, newer] = VERSIONS;
+    if stream::config_set_gauge().is_some() { newer.as_ptr() } else { older.as_ptr() }
 }
 
 /// # Safety

@@ -18,11 +18,6 @@ impl Answer {
         Self { status, headers: headers.iter().map(owned).collect(), body: body.to_vec(), is_head }
     }
 
-    /// The response to a request that a panic ended.
-    pub(crate) fn of_panic() -> Self {
-        Self::new(503, &[], b"", false)
-    }
-
     /// Sends the response to a request without one. It is no local reply of Envoy: to a gRPC request Envoy would send that with
     /// the status 200, and it would not run the gate's response hooks on it.
     pub(crate) fn send(&self, envoy: EnvoyStream<'_>) {
@@ -36,6 +31,6 @@ impl Answer {
     pub(crate) fn send_instead(&self, envoy: EnvoyStream<'_>) {
         let headers: Vec<HeaderPair<'_>> =
             self.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-        envoy.respond_instead(self.status, &headers, &self.body);
+        envoy.respond_locally(self.status, &headers, &self.body, "");
     }
 }

@@ -150,7 +150,7 @@ impl Module for GateModule {
         });
         let mut driven = stream.drive(envoy, |exchange, host| {
             #[cfg(feature = "crash-test")]
-            crash_test::crash_if_asked(host, b"call");
+            crash_test::crash_if_asked(host, b"confirm");
             exchange.on_provider_response(host, response)
         });
         if driven.answer.is_some() {
@@ -197,8 +197,8 @@ impl Module for GateModule {
         // Its drop, at the end, may panic too.
         let _broken = stream.exchange.try_borrow_mut().ok().and_then(|mut exchange| exchange.take());
         match phase {
-            Phase::Request if !stream.has_response.replace(true) => Answer::of_panic().send(envoy),
-            Phase::ResponseHeaders => Answer::of_panic().send_instead(envoy),
+            Phase::Request if !stream.has_response.replace(true) => respond_after_panic(envoy),
+            Phase::ResponseHeaders => respond_after_panic(envoy),
             Phase::Request | Phase::ResponseBody => envoy.reset(),
             Phase::Complete => {}
         }
@@ -214,10 +214,16 @@ impl From<Flow> for Step {
     }
 }
 
+/// Responds with a bare 503, the status after which RunBlob retries. The Wasm module's traps have it too.
+fn respond_after_panic(envoy: EnvoyStream<'_>) {
+    envoy.respond_locally(503, &[], b"", "blobgate_panicked");
+}
+
 /// Logs the place of a panic. Its message may contain a part of a delivery.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let place =
         panic.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
-    let line = format!("blobgate: the module panicked{place}: this is a fault of the gate. Report it.");
+    let line =
+        format!("blobgate: panicked{place}: the gate has a fault. Its sender gets 503. Report the place.");
     abi::log(LogLevel::Error, &line);
 }

@@ -3,7 +3,7 @@
 use super::raw::{self, Bytes, HeaderBytes};
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::ptr;
 use std::time::Duration;
 
@@ -105,6 +105,23 @@ impl EnvoyConfig<'_> {
         };
         (result == raw::SUCCESS).then_some(MetricId(id))
     }
+
+    /// Sets a gauge without labels; `false` if this Envoy lets only a stream set it.
+    pub(crate) fn set_gauge(&mut self, gauge: MetricId, value: u64) -> bool {
+        config_set_gauge().is_some_and(|set| {
+            // SAFETY: the object is valid during the load.
+            let result = unsafe { set(self.config, gauge.0, ptr::null(), 0, value) };
+            result == raw::SUCCESS
+        })
+    }
+}
+
+/// Envoy's callback that sets a gauge while a configuration loads; `None` in Envoy 1.38.
+pub(super) fn config_set_gauge() -> Option<raw::ConfigSetGauge> {
+    // SAFETY: a null handle stands for the whole process, and the name ends with a zero.
+    let address = unsafe { raw::dlsym(ptr::null_mut(), raw::CONFIG_SET_GAUGE.as_ptr()) };
+    // SAFETY: a callback of this name has this type in each version that has it. A null pointer becomes `None`.
+    unsafe { mem::transmute::<*mut std::ffi::c_void, Option<raw::ConfigSetGauge>>(address) }
 }
 
 /// Envoy's object of a stream, during one hook. A method that changes something borrows it exclusively: the bytes that other
@@ -374,10 +391,11 @@ impl<'hook> EnvoyStream<'hook> {
         }
     }
 
-    /// Responds instead of the response that has come. Envoy runs no hook on it, and may end the stream.
-    pub(crate) fn respond_instead(self, status: u16, headers: &[HeaderPair<'_>], body: &[u8]) {
+    /// Responds by a local reply of Envoy, with or without a response so far. Envoy runs no hook of this stream on it, and may end
+    /// the stream. `details` is the response code's detail in the access log.
+    pub(crate) fn respond_locally(self, status: u16, headers: &[HeaderPair<'_>], body: &[u8], details: &str) {
         let headers = header_list(headers);
-        // SAFETY: the stream is valid during the hook, and Envoy copies the headers and the body.
+        // SAFETY: the stream is valid during the hook, and Envoy copies the headers, the body and the details.
         unsafe {
             raw::envoy_dynamic_module_callback_http_send_response(
                 self.stream,
@@ -385,7 +403,7 @@ impl<'hook> EnvoyStream<'hook> {
                 headers.as_ptr(),
                 headers.len(),
                 Bytes::of(body),
-                Bytes::NULL,
+                Bytes::of(details.as_bytes()),
             );
         }
     }
