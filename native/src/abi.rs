@@ -13,6 +13,8 @@ mod stream;
 
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use stream::{
     Attribute, BodyPart, CallResponse, EnvoyConfig, EnvoyStream, HeaderMap, HeaderPair, LogLevel, MetricId,

@@ -242,8 +242,7 @@ fn waiting(envoy: &FakeEnvoy) -> FakeStream {
 
 #[test]
 fn continues_after_a_confirmation() {
-    let status =
-        json!({"id": ID, "status": "completed", "video_url": "https://cdn.example/v.mp4"}).to_string();
+    let status = body();
     for dies in [false, true] {
         let cluster = format!("continues-{dies}");
         let envoy = confirmed("continues", &cluster);
@@ -252,7 +251,7 @@ fn continues_after_a_confirmation() {
         assert_eq!(call.len(), 1);
         assert_eq!(call[0][0], (cluster.into_bytes(), b"3000".to_vec()));
         stream.with(|fake| fake.dies_when_answered = dies);
-        let (first, rest) = status.as_bytes().split_at(7);
+        let (first, rest) = status.split_at(7);
         stream.call_done(Some((&[(":status", b"200")], &[first, b"", rest])));
         let outcome = envoy.counted("outcome=confirmed");
         assert_eq!((outcome, stream.with(|fake| fake.continued)), (1, 1), "{:?}", logged("hook=continues"));
