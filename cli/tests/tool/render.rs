@@ -26,7 +26,7 @@ api_key_file: secrets/runblob-key
 token_keys: {{\"2026-11\": {{alg: HS256, env: BLOBGATE_TOKEN_KEY}}}}
 services: {{completed: \"http://127.0.0.1:5000\", failed: \"https://app.internal\"}}
 inbox: {{store: \"sqlite:inbox.db\"}}
-module: {}
+module_file: {}
 ",
         module().display()
     )
@@ -250,13 +250,13 @@ fn refuses_wrong_files() {
     wrong(
         "blobgate.yaml",
         &gone,
-        "cannot use gone.wasm: No such file or directory (os error 2). Build it with `make build`, or correct `module`",
+        "cannot use the Wasm module gone.wasm: No such file or directory (os error 2). Build it with `make build`, or correct `module_file`",
     );
     let text = setup().replace(&module().display().to_string(), "blobgate.yaml");
     wrong(
         "blobgate.yaml",
         &text,
-        "cannot use blobgate.yaml: it is no WebAssembly module. Name blobgate.wasm in `module`",
+        "cannot use the Wasm module blobgate.yaml: it is no WebAssembly module. Name blobgate.wasm in `module_file`",
     );
     wrong(
         "blobgate.yaml",
