@@ -16,28 +16,34 @@ export BLOBGATE_MACHINE := $(shell id -u; command -v nginx node prometheus pytho
 # The inbox with failpoints, for `make kill`. --workspace: the same dependency features as in `make test`, which has built
 # them.
 FAILPOINTS := --locked --workspace --features blobgate-cli/failpoints --target-dir target/failpoints
+# The build of the gate in `make run`: wasm or native.
+export MODULE := $(or $(MODULE),wasm)
 # What `make install` copies, and to where.
 PREFIX ?= /usr/local
 PROGRAM ?= target/release/blobgate
+NATIVE ?= target/native/libblobgate.so
 export DESTDIR
 
-.PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run release install check-run demo test test-native native-crash-test soak kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget units boot compose bench count bench-inbox bench-smoke clean
+.PHONY: help known-module check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run release install check-run demo test test-native native-crash-test soak kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget units boot compose bench count bench-inbox bench-smoke clean
 
 #: For users:
 
 help: ## list the verbs
 	@sed -n -e 's/^#: \(.*\)/\n\1/p' -e 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | sed 1d | expand -t 16
 
-run: build ## start the gate, the inbox, demo services and a sandbox until Ctrl-C; INBOX=0: no inbox
+run: known-module $(if $(filter native,$(MODULE)),native,build) ## start the gate, the inbox, demo services and a sandbox until Ctrl-C; INBOX=0: no inbox; MODULE=native: the native module
 	@dev/need openssl && dev/certificate && dev/secrets
 	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
-	@envoy=$$(dev/envoy 1.40.0) && exec target/debug/blobgate up --dev --envoy "$$envoy" $(if $(filter 0,$(INBOX)),--no-inbox)
+	@envoy=$$(dev/envoy 1.40.0) && exec target/debug/blobgate up --dev --module "$$MODULE" --envoy "$$envoy" $(if $(filter 0,$(INBOX)),--no-inbox)
 
-release: build ## build the module and the tool for `make install`
+known-module:
+	@case "$$MODULE" in wasm | native) ;; *) echo "cannot run the module '$$MODULE': no such build. Set MODULE to wasm or native." >&2; exit 2 ;; esac
+
+release: build $(if $(filter native,$(MODULE)),native) ## build the module and the tool for `make install`; MODULE=native: also the native module
 	cargo build --locked --release --bin blobgate
 
 install: ## copy what `make release` built, and the systemd units, to PREFIX, /usr/local by default
-	@dev/install "$(PREFIX)" "$(PROGRAM)"
+	@dev/install "$(PREFIX)" "$(PROGRAM)" "$(NATIVE)"
 
 demo: rust ## send sample deliveries to the running gate and show the results
 	@cargo build --locked --quiet $(BLOBGATE_TOOL_WITH) --bin blobgate

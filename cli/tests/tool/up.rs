@@ -2,7 +2,7 @@
 
 use crate::running::{RunningTool, blobgate, kill, processes_in, text};
 use blobgate_testkit::clone::ADMIN;
-use blobgate_testkit::{CloneFolder, eventually, versions};
+use blobgate_testkit::{CloneFolder, eventually, module, versions};
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -312,7 +312,6 @@ fn names_a_missing_file() {
     let rows = [
         ("secrets/env", "secrets/env", "Make it with `dev/secrets`"),
         ("certs/edge-key.pem", "certs/edge-key.pem", "Make it with `dev/certificate`"),
-        ("target/wasm32-wasip1", "target/wasm32-wasip1/release/blobgate.wasm", "Make it with `make build`"),
         ("envoy.yaml", "./envoy.yaml", "Run this command in a clone of the repository"),
     ];
     let clone = UpFolder::new();
@@ -321,6 +320,31 @@ fn names_a_missing_file() {
         let why = "No such file or directory (os error 2)";
         refuses(&clone, &format!("blobgate: cannot read {file}: {why}. {remedy}"));
     }
+}
+
+#[test]
+fn names_a_missing_or_wrong_module() {
+    let clone = UpFolder::new();
+    let refuses = |more: &[&str], error: &str| {
+        let arguments = clone.arguments(more);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let output = blobgate(&arguments).current_dir(clone.path()).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), format!("blobgate: {error}\n")));
+    };
+    let native = ["--module", "native"];
+    let gone = "No such file or directory (os error 2)";
+    let so = "target/native/libblobgate.so";
+    let _ = fs::remove_file(clone.path().join("target/native"));
+    refuses(&native, &format!("cannot use the native module {so}: {gone}. Build it with `make native`"));
+    fs::create_dir(clone.path().join("target/native")).unwrap();
+    fs::copy(module(), clone.path().join(so)).unwrap();
+    refuses(
+        &native,
+        &format!("cannot use the native module {so}: it is a Wasm module. Build it with `make native`"),
+    );
+    fs::remove_file(clone.path().join("target/wasm32-wasip1")).unwrap();
+    let wasm = "target/wasm32-wasip1/release/blobgate.wasm";
+    refuses(&[], &format!("cannot use the Wasm module {wasm}: {gone}. Build it with `make build`"));
 }
 
 #[test]

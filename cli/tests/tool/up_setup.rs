@@ -264,12 +264,12 @@ fn ends_with_a_sentence_for_wrong_files() {
             &|folder| {
                 let yaml = folder.read("blobgate.yaml");
                 let with_none = |line: &str| {
-                    if line.starts_with("module: ") { "module: none.wasm" } else { line }.to_owned()
+                    if line.starts_with("module_file: ") { "module_file: none.wasm" } else { line }.to_owned()
                 };
                 let lines: Vec<_> = yaml.lines().map(with_none).collect();
                 folder.write("blobgate.yaml", &lines.join("\n"), 0o644);
             },
-            "blobgate: cannot use none.wasm: ",
+            "blobgate: cannot use the Wasm module none.wasm: ",
         ),
         (
             &|folder| folder.replace("blobgate.yaml", "sqlite:inbox.db", "sqlite:none/inbox.db"),

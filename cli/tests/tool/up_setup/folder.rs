@@ -65,7 +65,7 @@ impl SetupFolder {
              token_keys: {{\"2026-11\": {{alg: HS256, env: BLOBGATE_TOKEN_KEY}}}}\n\
              services: {{completed: \"{service}\", failed: \"{service}\"}}\n\
              inbox: {{store: \"sqlite:inbox.db\"}}\n\
-             module: {}\n\
+             module_file: {}\n\
              ports: {{services: {}, metrics: {}, inbox: {}, admin: {}}}\n",
             self.edge,
             fs::canonicalize(module()).unwrap().display(),
