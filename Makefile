@@ -24,7 +24,7 @@ PROGRAM ?= target/release/blobgate
 NATIVE ?= target/native/libblobgate.so
 export DESTDIR
 
-.PHONY: help known-module check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run release install check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget units boot compose bench count bench-inbox bench-smoke clean
+.PHONY: help known-module native check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run release install check-run demo test test-native native-crash-test soak kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget units boot compose bench count bench-inbox bench-smoke clean
 
 #: For users:
 
@@ -56,6 +56,14 @@ test: build build-crash-test tools test-core ## run every test that needs no Doc
 	tests/receivers/run
 	tests/trust/run
 	tests/tutorial/run
+
+test-native: build native native-crash-test tools ## run the tests of the gate with the native module, and both modules side by side; ENVOYS as for test
+	@dev/envoy 1.36.4 >/dev/null
+	cargo test --locked --workspace --test native
+	BLOBGATE_MODULE=native cargo test --locked --workspace --test corpus_envoy --test host -- --skip wasm_alone
+	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
+	BLOBGATE_MODULE=native tests/receivers/run
+	BLOBGATE_MODULE=native tests/trust/run
 
 $(BOOK)/mdbook: .ci/requirements-docs.txt
 	@dev/need python3
@@ -91,8 +99,17 @@ kill: rust ## prove that no event is lost, in 300 rounds for each store; less wi
 build: rust ## compile the module, target/wasm32-wasip1/release/blobgate.wasm
 	dev/module
 
+native: cargo ## compile the native module for Envoy 1.38 and later, target/native/libblobgate.so
+	dev/native
+
 build-crash-test: rust # the module with the feature crash-test, which traps on a request header
 	dev/module --features crash-test --target-dir target/crash-test
+
+soak: native tools ## send a million requests of every kind to the native module, and check that memory stays flat; less with SOAK=50000
+	SOAK=$(or $(SOAK),1000000) cargo test --locked --workspace --test native -- soak
+
+native-crash-test: cargo # the native module with the feature crash-test, which panics on a request header
+	dev/native --features crash-test --target-dir target/crash-test
 
 tools: rust ## install Envoy into .tools/, for the tests
 	@for version in $(ENVOYS); do dev/envoy $$version >/dev/null || exit 1; done
