@@ -49,7 +49,7 @@ demo: rust ## send sample deliveries to the running gate and show the results
 	@cargo build --locked --quiet $(BLOBGATE_TOOL_WITH) --bin blobgate
 	@target/debug/blobgate demo $(ARGS)
 
-test: build build-crash-test tools test-core ## run every test that needs no Docker, on Envoy 1.40.0; ENVOYS="1.36.4 1.38.2 1.40.0" for all three
+test: build build-crash-test native tools test-core ## run every test that needs no Docker, on Envoy 1.40.0; ENVOYS="1.36.4 1.38.2 1.40.0" for all three
 	cargo test --locked --workspace --exclude blobgate
 	RUST_TEST_THREADS=8 cargo test --locked --workspace --test field -- --skip failing_events --skip drain_rate
 	RUST_TEST_THREADS=4 cargo test --locked --workspace --test field -- failing_events drain_rate
