@@ -24,7 +24,8 @@ PROGRAM ?= target/release/blobgate
 NATIVE ?= target/native/libblobgate.so
 export DESTDIR
 
-.PHONY: help known-module check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run release install check-run demo test test-native native-crash-test soak kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget units boot compose bench count bench-inbox bench-smoke clean
+# No verb is a file: files have a slash.
+.PHONY: $(shell sed -n 's/^\([a-z][a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 #: For users:
 
@@ -49,7 +50,7 @@ demo: rust ## send sample deliveries to the running gate and show the results
 	@cargo build --locked --quiet $(BLOBGATE_TOOL_WITH) --bin blobgate
 	@target/debug/blobgate demo $(ARGS)
 
-test: build build-crash-test tools test-core ## run every test that needs no Docker, on Envoy 1.40.0; ENVOYS="1.36.4 1.38.2 1.40.0" for all three
+test: build build-crash-test native tools test-core ## run every test that needs no Docker, on Envoy 1.40.0; ENVOYS="1.36.4 1.38.2 1.40.0" for all three
 	cargo test --locked --workspace --exclude blobgate
 	RUST_TEST_THREADS=8 cargo test --locked --workspace --test field -- --skip failing_events --skip drain_rate
 	RUST_TEST_THREADS=4 cargo test --locked --workspace --test field -- failing_events drain_rate
@@ -98,6 +99,9 @@ kill: rust ## prove that no event is lost, in 300 rounds for each store; less wi
 
 build: rust ## compile the module, target/wasm32-wasip1/release/blobgate.wasm
 	dev/module
+
+native: cargo ## compile the native module for Envoy 1.38 and later, target/native/libblobgate.so
+	dev/native
 
 build-crash-test: rust # the module with the feature crash-test, which traps on a request header
 	dev/module --features crash-test --target-dir target/crash-test

@@ -1,7 +1,7 @@
 //! `blobgate render`, and `blobgate check` of a setup file, with a folder as `init` makes it.
 
 use crate::running::{blobgate, text};
-use blobgate_testkit::{module, needs, versions};
+use blobgate_testkit::{GateModule, module, needs, versions};
 use rcgen::{CertificateParams, KeyPair};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -126,6 +126,38 @@ fn renders_a_folder_that_envoy_loads() {
         let end = envoy.current_dir(folder.0.path()).output().unwrap();
         assert!(end.status.success(), "Envoy {}: {}", version.name, text(&end.stderr));
     }
+}
+
+#[test]
+fn renders_the_native_module_that_envoy_loads() {
+    let folder = RenderFolder::new();
+    let wasm = format!("module_file: {}\n", module().display());
+    let native = format!("module: native\nmodule_file: {}\n", GateModule::Native.file().display());
+    folder.write("blobgate.yaml", &setup().replace(&wasm, &native));
+    folder.renders(ALL_WRITTEN);
+    folder.renders(&ALL_WRITTEN.replace("written  ", "unchanged"));
+    folder.write("swapped.json", &text(&swapped(&folder).stdout));
+    let mut tried = Vec::new();
+    for version in versions().into_iter().filter(|version| GateModule::Native.runs_on(version)) {
+        for file in ["envoy.yaml", "swapped.json"] {
+            let mut envoy = Command::new(&version.binary);
+            envoy.args(["--mode", "validate", "-c", file, "--log-level", "error"]);
+            envoy.envs([("BLOBGATE_TOKEN_KEY", TOKEN_KEY), ("BLOBGATE_SIGNING_KEY", SIGNING_KEY)]);
+            let end = envoy.current_dir(folder.0.path()).output().unwrap();
+            assert!(end.status.success(), "Envoy {} {file}: {}", version.name, text(&end.stderr));
+        }
+        tried.push(version.name);
+    }
+    assert!(!tried.is_empty());
+}
+
+/// What `render --native` makes of the file with the Wasm module.
+fn swapped(folder: &RenderFolder) -> Output {
+    let wasm = RenderFolder::new();
+    wasm.renders(ALL_WRITTEN);
+    folder.write("wasm.yaml", &wasm.read("envoy.yaml"));
+    let so = GateModule::Native.file().display().to_string();
+    folder.run(&["render", "--native", "wasm.yaml", "--module-file", &so])
 }
 
 #[test]
