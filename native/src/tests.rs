@@ -1,7 +1,7 @@
 //! The module with an Envoy of the tests, through the same hooks and callbacks as a real one. `make miri` and `make asan` run
 //! them too.
 
-use crate::abi::fake::{self, FakeEnvoy, FakeStream, Sent, logged};
+use crate::abi::fake::{self, FakeEnvoy, FakeResponse, FakeStream, Sent, logged};
 use blobgate::contract::header;
 use serde_json::{Value, json};
 
@@ -267,7 +267,7 @@ fn continues_after_a_confirmation() {
 #[test]
 fn refuses_without_a_usable_confirmation() {
     let huge = vec![b'['; 300_000];
-    let responses: [Option<(&[(&str, &[u8])], &[&[u8]])>; 4] = [
+    let responses: [Option<FakeResponse<'_>>; 4] = [
         None,
         Some((&[], &[])),
         Some((&[(":status", b"504"), ("\u{fffd}", b"\xff")], &[b"upstream"])),

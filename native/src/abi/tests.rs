@@ -1,5 +1,7 @@
 //! Panics in the hooks of a module, and pointers that are null.
 
+#![allow(clippy::multiple_unsafe_ops_per_block, reason = "only in tests")]
+
 use super::*;
 use std::cell::RefCell;
 use std::panic::panic_any;
