@@ -29,7 +29,6 @@ fn a_wrong_file_is_refused() {
             (folder.path().join("gone.so"), "cannot open shared object file"),
             (file("empty.so", b""), "file too short"),
             (file("text.so", &[b'x'; 4096]), "invalid ELF header"),
-            (file("half.so", &whole[..whole.len() / 2]), "load dynamic module"),
             (GateModule::Wasm.file(), "invalid ELF header"),
         ] {
             let log = refused(version, |bootstrap| bootstrap.file(path.clone()));
@@ -50,7 +49,7 @@ fn another_library_is_refused() {
             .lines()
             .find_map(|line| Some(&line[line.find('/')?..]).filter(|path| path.contains("libc.so")));
         let log = refused(version, |bootstrap| bootstrap.file(Path::new(libc.expect("libc.so")).to_owned()));
-        assert!(log.contains("envoy_dynamic_module_on_program_init"), "{log}");
+        assert!(log.contains("Failed to resolve symbol envoy_dynamic_module_"), "{log}");
     });
 }
 
@@ -90,7 +89,7 @@ fn a_bad_listener_leaves_the_old_one() {
         let hook_now = || gate.accepts(H1, &TestDelivery::completed()).header(header::HOOK);
         let rejected = || gate.envoy.stat("listener_manager.lds.update_rejected").unwrap();
         let bad = [
-            next().gate(&named("second", &json!({"hooks": "none"}))),
+            next().gate(&named("second", &json!({"nonsense": 1}))),
             next().gate(&named("second", &json!({}))).file("/nowhere/libblobgate.so".into()),
             next().gate(&named("second", &json!({}))).file(GateModule::Wasm.file()),
         ];
