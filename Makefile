@@ -24,7 +24,8 @@ PROGRAM ?= target/release/blobgate
 NATIVE ?= target/native/libblobgate.so
 export DESTDIR
 
-.PHONY: help known-module native check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run release install check-run demo test test-native native-crash-test soak kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget units boot compose bench count bench-inbox bench-smoke clean
+# No verb is a file: files have a slash.
+.PHONY: $(shell sed -n 's/^\([a-z][a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 #: For users:
 
