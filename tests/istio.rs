@@ -10,7 +10,7 @@
     clippy::arithmetic_side_effects
 )]
 
-#[path = "istio/crd.rs"]
+#[path = "crd.rs"]
 mod crd;
 #[path = "istio/ingress.rs"]
 mod ingress;
