@@ -9,9 +9,9 @@ mod metrics;
 mod response;
 
 pub use confirmation::MAX_RESPONSE_BYTES;
-pub use host::{CallError, Flow, Host, Property, ProviderResponse, SharedCell, VersionConflict};
+pub use host::{CallError, Flow, Host, LogHost, Property, ProviderResponse, SharedCell, VersionConflict};
 use metrics::Status;
-pub use metrics::{Counter, info};
+pub use metrics::{Counter, FAMILIES, info, panics};
 
 use crate::config::Config;
 use crate::confirm::{self, JudgedOutcome, Outcome};
@@ -92,6 +92,11 @@ impl Gate {
         Self { config, log: Mutex::default(), calls: Calls::default() }
     }
 
+    /// The environment's name.
+    pub fn environment(&self) -> &str {
+        &self.config.environment
+    }
+
     /// The counters that exist at 0 once the configuration has loaded. So a rate of the first event is not 0.
     pub fn initial_counters(&self) -> impl Iterator<Item = Counter> {
         self.config.hooks.iter().take(MAX_INITIAL_HOOKS).flat_map(|hook| metrics::initial(hook))
@@ -156,6 +161,7 @@ impl<O: Observer> Exchange<O> {
             (Err(refusal), _) => self.refuse(host, &refusal, None),
             (Ok(admitted), Ending::Here) => self.decide(host, admitted, 0),
             (Ok(admitted), Ending::Later) => {
+                host.await_body(admitted.hook().max_body_bytes);
                 self.state = State::AwaitingBody(admitted);
                 // Envoy passes the body of a paused request only with allow_on_headers_stop_iteration.
                 Flow::Pause

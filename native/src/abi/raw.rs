@@ -1,0 +1,160 @@
+//! Types and callbacks of the interface, as Envoy 1.38 to 1.40 have them. Callbacks that one of these versions lacks must not
+//! stand here: the module would not load there.
+
+use std::ffi::c_void;
+
+/// Bytes of the module or of Envoy. The pointer may be null where the length is 0.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bytes {
+    pub(super) start: *const u8,
+    pub(super) length: usize,
+}
+
+/// The name and the value of a header.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeaderBytes {
+    pub(super) name: Bytes,
+    pub(super) value: Bytes,
+}
+
+/// Envoy's object of a filter configuration.
+pub(super) type ConfigPtr = *mut c_void;
+/// Envoy's object of a stream.
+pub(super) type StreamPtr = *mut c_void;
+
+/// The result of a callback that may fail: of metrics and of callouts.
+pub(super) const SUCCESS: u32 = 0;
+
+unsafe extern "C" {
+    pub(super) fn envoy_dynamic_module_callback_log(level: u32, message: Bytes);
+
+    pub(super) fn envoy_dynamic_module_callback_http_get_headers_size(stream: StreamPtr, map: u32) -> usize;
+    pub(super) fn envoy_dynamic_module_callback_http_get_headers(
+        stream: StreamPtr,
+        map: u32,
+        headers: *mut HeaderBytes,
+    ) -> bool;
+    pub(super) fn envoy_dynamic_module_callback_http_get_header(
+        stream: StreamPtr,
+        map: u32,
+        name: Bytes,
+        value: *mut Bytes,
+        index: usize,
+        count: *mut usize,
+    ) -> bool;
+    pub(super) fn envoy_dynamic_module_callback_http_set_header(
+        stream: StreamPtr,
+        map: u32,
+        name: Bytes,
+        value: Bytes,
+    ) -> bool;
+
+    pub(super) fn envoy_dynamic_module_callback_http_get_body_size(stream: StreamPtr, body: u32) -> usize;
+    pub(super) fn envoy_dynamic_module_callback_http_get_body_chunks_size(
+        stream: StreamPtr,
+        body: u32,
+    ) -> usize;
+    pub(super) fn envoy_dynamic_module_callback_http_get_body_chunks(
+        stream: StreamPtr,
+        body: u32,
+        chunks: *mut Bytes,
+    ) -> bool;
+    pub(super) fn envoy_dynamic_module_callback_http_drain_body(
+        stream: StreamPtr,
+        body: u32,
+        count: usize,
+    ) -> bool;
+    pub(super) fn envoy_dynamic_module_callback_http_append_body(
+        stream: StreamPtr,
+        body: u32,
+        data: Bytes,
+    ) -> bool;
+    pub(super) fn envoy_dynamic_module_callback_http_received_buffered_request_body(
+        stream: StreamPtr,
+    ) -> bool;
+    pub(super) fn envoy_dynamic_module_callback_http_get_buffer_limit(stream: StreamPtr) -> u64;
+    pub(super) fn envoy_dynamic_module_callback_http_set_buffer_limit(stream: StreamPtr, limit: u64);
+
+    pub(super) fn envoy_dynamic_module_callback_http_send_response(
+        stream: StreamPtr,
+        status: u32,
+        headers: *const HeaderBytes,
+        header_count: usize,
+        body: Bytes,
+        details: Bytes,
+    );
+    pub(super) fn envoy_dynamic_module_callback_http_send_response_headers(
+        stream: StreamPtr,
+        headers: *const HeaderBytes,
+        header_count: usize,
+        is_last: bool,
+    );
+    pub(super) fn envoy_dynamic_module_callback_http_send_response_data(
+        stream: StreamPtr,
+        data: Bytes,
+        is_last: bool,
+    );
+    pub(super) fn envoy_dynamic_module_callback_http_filter_reset_stream(
+        stream: StreamPtr,
+        reason: u32,
+        details: Bytes,
+    );
+    pub(super) fn envoy_dynamic_module_callback_http_clear_route_cache(stream: StreamPtr);
+    pub(super) fn envoy_dynamic_module_callback_http_filter_continue_decoding(stream: StreamPtr);
+
+    pub(super) fn envoy_dynamic_module_callback_http_filter_get_attribute_string(
+        stream: StreamPtr,
+        attribute: u32,
+        value: *mut Bytes,
+    ) -> bool;
+    pub(super) fn envoy_dynamic_module_callback_http_get_filter_state_bytes(
+        stream: StreamPtr,
+        key: Bytes,
+        value: *mut Bytes,
+    ) -> bool;
+    pub(super) fn envoy_dynamic_module_callback_http_set_filter_state_bytes(
+        stream: StreamPtr,
+        key: Bytes,
+        value: Bytes,
+    ) -> bool;
+    pub(super) fn envoy_dynamic_module_callback_http_filter_http_callout(
+        stream: StreamPtr,
+        id: *mut u64,
+        cluster: Bytes,
+        headers: *const HeaderBytes,
+        header_count: usize,
+        body: Bytes,
+        timeout_ms: u64,
+    ) -> u32;
+
+    pub(super) fn envoy_dynamic_module_callback_http_filter_config_define_counter(
+        config: ConfigPtr,
+        name: Bytes,
+        labels: *const Bytes,
+        label_count: usize,
+        id: *mut usize,
+    ) -> u32;
+    pub(super) fn envoy_dynamic_module_callback_http_filter_config_define_gauge(
+        config: ConfigPtr,
+        name: Bytes,
+        labels: *const Bytes,
+        label_count: usize,
+        id: *mut usize,
+    ) -> u32;
+    pub(super) fn envoy_dynamic_module_callback_http_filter_increment_counter(
+        stream: StreamPtr,
+        id: usize,
+        labels: *const Bytes,
+        label_count: usize,
+        by: u64,
+    ) -> u32;
+    pub(super) fn envoy_dynamic_module_callback_http_filter_set_gauge(
+        stream: StreamPtr,
+        id: usize,
+        labels: *const Bytes,
+        label_count: usize,
+        value: u64,
+    ) -> u32;
+}

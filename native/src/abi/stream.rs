@@ -1,0 +1,502 @@
+//! Envoy's side of a stream and of a configuration, as safe methods.
+
+use super::raw::{self, Bytes, HeaderBytes};
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::time::Duration;
+
+/// A set of headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeaderMap {
+    Request,
+    RequestTrailers,
+    Response,
+    ResponseTrailers,
+}
+
+/// A part of a body. Envoy has the received part only in the hook that gets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyPart {
+    ReceivedRequest,
+    BufferedRequest,
+    ReceivedResponse,
+}
+
+/// An attribute of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attribute {
+    ResponseCodeDetails,
+    SourceAddress,
+    TlsVersion,
+}
+
+/// The level of a line in Envoy's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogLevel {
+    Warning,
+    Error,
+}
+
+/// A counter or gauge that the configuration defined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MetricId(usize);
+
+/// A header of a response or of a call.
+pub(crate) type HeaderPair<'a> = (&'a str, &'a str);
+
+/// Requests rarely have more headers. Their list then needs no allocation.
+const USUAL_HEADERS: usize = 64;
+
+/// Writes a line to Envoy's log. Any thread may call it.
+pub(crate) fn log(level: LogLevel, line: &str) {
+    let level = match level {
+        LogLevel::Warning => 3,
+        LogLevel::Error => 4,
+    };
+    // SAFETY: Envoy copies the line before it returns.
+    unsafe { raw::envoy_dynamic_module_callback_log(level, Bytes::of(line.as_bytes())) }
+}
+
+/// Envoy's object of a configuration, while the configuration loads.
+#[derive(Debug)]
+pub(crate) struct EnvoyConfig<'load> {
+    config: raw::ConfigPtr,
+    load: PhantomData<&'load mut ()>,
+}
+
+impl EnvoyConfig<'_> {
+    /// # Safety
+    /// `config` is valid until the hook that got it returns, and so is this object.
+    pub(super) unsafe fn new(config: raw::ConfigPtr) -> Self {
+        Self { config, load: PhantomData }
+    }
+
+    /// Defines a counter; `None` if Envoy refuses it.
+    pub(crate) fn define_counter(&mut self, name: &str, labels: &[&str]) -> Option<MetricId> {
+        let labels: Vec<Bytes> = labels.iter().map(|label| Bytes::of(label.as_bytes())).collect();
+        let mut id = 0;
+        // SAFETY: the object is valid during the load, Envoy copies the names, and writes one number to `id`.
+        let result = unsafe {
+            raw::envoy_dynamic_module_callback_http_filter_config_define_counter(
+                self.config,
+                Bytes::of(name.as_bytes()),
+                labels.as_ptr(),
+                labels.len(),
+                &raw mut id,
+            )
+        };
+        (result == raw::SUCCESS).then_some(MetricId(id))
+    }
+
+    /// Defines a gauge without labels; `None` if Envoy refuses it.
+    pub(crate) fn define_gauge(&mut self, name: &str) -> Option<MetricId> {
+        let mut id = 0;
+        // SAFETY: the object is valid during the load, Envoy copies the name, and writes one number to `id`.
+        let result = unsafe {
+            raw::envoy_dynamic_module_callback_http_filter_config_define_gauge(
+                self.config,
+                Bytes::of(name.as_bytes()),
+                ptr::null(),
+                0,
+                &raw mut id,
+            )
+        };
+        (result == raw::SUCCESS).then_some(MetricId(id))
+    }
+}
+
+/// Envoy's object of a stream, during one hook. A method that changes something borrows it exclusively: the bytes that other
+/// methods return are valid until then.
+#[derive(Debug)]
+pub(crate) struct EnvoyStream<'hook> {
+    stream: raw::StreamPtr,
+    is_destroyed: &'hook Cell<bool>,
+}
+
+impl<'hook> EnvoyStream<'hook> {
+    /// # Safety
+    /// `stream` is valid until the hook that got it returns, and so is this object. `is_destroyed` becomes true once Envoy has
+    /// destroyed the module's part of the stream.
+    pub(super) unsafe fn new(stream: raw::StreamPtr, is_destroyed: &'hook Cell<bool>) -> Self {
+        Self { stream, is_destroyed }
+    }
+
+    /// Passes each header to `visit`, in Envoy's order.
+    pub(crate) fn each_header(&self, map: HeaderMap, mut visit: impl FnMut(&[u8], &[u8])) {
+        // SAFETY: the stream is valid during the hook.
+        let size = unsafe { raw::envoy_dynamic_module_callback_http_get_headers_size(self.stream, map.id()) };
+        let mut few = [const { MaybeUninit::<HeaderBytes>::uninit() }; USUAL_HEADERS];
+        let mut many = Vec::new();
+        let list = match few.get_mut(..size) {
+            Some(list) => list,
+            None => {
+                many.resize_with(size, MaybeUninit::uninit);
+                many.as_mut_slice()
+            }
+        };
+        // SAFETY: `list` has room for `size` headers, and nothing has changed their number since.
+        let is_filled = unsafe {
+            raw::envoy_dynamic_module_callback_http_get_headers(
+                self.stream,
+                map.id(),
+                list.as_mut_ptr().cast(),
+            )
+        };
+        if !is_filled {
+            return;
+        }
+        for header in list {
+            // SAFETY: Envoy has written each header of the list.
+            let header = unsafe { header.assume_init_ref() };
+            // SAFETY: `self` is borrowed, so no header changes while the name is in use.
+            let name = unsafe { header.name.as_slice() };
+            // SAFETY: as for the name.
+            let value = unsafe { header.value.as_slice() };
+            visit(name, value);
+        }
+    }
+
+    /// The number of headers.
+    pub(crate) fn header_count(&self, map: HeaderMap) -> usize {
+        // SAFETY: the stream is valid during the hook.
+        unsafe { raw::envoy_dynamic_module_callback_http_get_headers_size(self.stream, map.id()) }
+    }
+
+    /// The first value of a header.
+    pub(crate) fn header(&self, map: HeaderMap, name: &str) -> Option<&[u8]> {
+        let mut value = Bytes::NULL;
+        // SAFETY: the stream is valid during the hook, the count is optional, and Envoy writes one value.
+        let is_present = unsafe {
+            raw::envoy_dynamic_module_callback_http_get_header(
+                self.stream,
+                map.id(),
+                Bytes::of(name.as_bytes()),
+                &raw mut value,
+                0,
+                ptr::null_mut(),
+            )
+        };
+        // SAFETY: `self` is borrowed, so no header changes while the value is in use.
+        (is_present && !value.start.is_null()).then(|| unsafe { value.as_slice() })
+    }
+
+    /// Sets a header to this one value.
+    pub(crate) fn set_header(&mut self, map: HeaderMap, name: &[u8], value: &[u8]) {
+        self.change_header(map, name, Bytes::of(value));
+    }
+
+    /// Removes every value of a header.
+    pub(crate) fn remove_header(&mut self, map: HeaderMap, name: &[u8]) {
+        self.change_header(map, name, Bytes::NULL);
+    }
+
+    fn change_header(&mut self, map: HeaderMap, name: &[u8], value: Bytes) {
+        // SAFETY: the stream is valid during the hook, and Envoy copies the name and the value.
+        unsafe {
+            raw::envoy_dynamic_module_callback_http_set_header(self.stream, map.id(), Bytes::of(name), value);
+        }
+    }
+
+    /// The size of a part of a body.
+    pub(crate) fn body_size(&self, part: BodyPart) -> usize {
+        // SAFETY: the stream is valid during the hook.
+        unsafe { raw::envoy_dynamic_module_callback_http_get_body_size(self.stream, part.id()) }
+    }
+
+    /// Passes each chunk of a part of a body to `visit`, in order.
+    pub(crate) fn each_chunk(&self, part: BodyPart, mut visit: impl FnMut(&[u8])) {
+        // SAFETY: the stream is valid during the hook.
+        let size =
+            unsafe { raw::envoy_dynamic_module_callback_http_get_body_chunks_size(self.stream, part.id()) };
+        let mut chunks: Vec<Bytes> = vec![Bytes::NULL; size];
+        // SAFETY: `chunks` has room for `size` chunks, and nothing has changed their number since.
+        let is_filled = unsafe {
+            raw::envoy_dynamic_module_callback_http_get_body_chunks(
+                self.stream,
+                part.id(),
+                chunks.as_mut_ptr(),
+            )
+        };
+        if is_filled {
+            for chunk in &chunks {
+                // SAFETY: `self` is borrowed, so the body does not change while the chunk is in use.
+                visit(unsafe { chunk.as_slice() });
+            }
+        }
+    }
+
+    /// Whether the received part is the buffered part: another filter has buffered the body before.
+    pub(crate) fn has_received_buffered_body(&self) -> bool {
+        // SAFETY: the stream is valid during the hook.
+        unsafe { raw::envoy_dynamic_module_callback_http_received_buffered_request_body(self.stream) }
+    }
+
+    /// Replaces the received part of the response's body.
+    pub(crate) fn replace_response_part(&mut self, body: &[u8]) {
+        let part = BodyPart::ReceivedResponse.id();
+        // SAFETY: the stream is valid during the hook. Envoy drains at most what there is.
+        unsafe { raw::envoy_dynamic_module_callback_http_drain_body(self.stream, part, usize::MAX) };
+        // SAFETY: the stream is valid during the hook, and Envoy copies the body.
+        unsafe { raw::envoy_dynamic_module_callback_http_append_body(self.stream, part, Bytes::of(body)) };
+    }
+
+    /// Lets Envoy buffer at least this many bytes. It never lowers the limit, which other filters may need. 0 is no limit.
+    pub(crate) fn raise_buffer_limit(&mut self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        // SAFETY: the stream is valid during the hook.
+        let limit = unsafe { raw::envoy_dynamic_module_callback_http_get_buffer_limit(self.stream) };
+        if limit != 0 && limit < bytes {
+            // SAFETY: the stream is valid during the hook.
+            unsafe { raw::envoy_dynamic_module_callback_http_set_buffer_limit(self.stream, bytes) };
+        }
+    }
+
+    /// An attribute; `None` where the stream does not have it.
+    pub(crate) fn attribute(&self, attribute: Attribute) -> Option<&[u8]> {
+        let mut value = Bytes::NULL;
+        // SAFETY: the stream is valid during the hook, and Envoy writes one value.
+        let is_present = unsafe {
+            raw::envoy_dynamic_module_callback_http_filter_get_attribute_string(
+                self.stream,
+                attribute.id(),
+                &raw mut value,
+            )
+        };
+        // SAFETY: `self` is borrowed, so the stream does not change while the value is in use.
+        is_present.then(|| unsafe { value.as_slice() })
+    }
+
+    /// The bytes of a filter state; `None` where no filter has set it.
+    pub(crate) fn filter_state(&self, key: &str) -> Option<&[u8]> {
+        let mut value = Bytes::NULL;
+        // SAFETY: the stream is valid during the hook, and Envoy writes one value.
+        let is_present = unsafe {
+            raw::envoy_dynamic_module_callback_http_get_filter_state_bytes(
+                self.stream,
+                Bytes::of(key.as_bytes()),
+                &raw mut value,
+            )
+        };
+        // SAFETY: `self` is borrowed, so the stream does not change while the value is in use.
+        is_present.then(|| unsafe { value.as_slice() })
+    }
+
+    /// Sets a filter state. Envoy accepts only the first value of a key.
+    pub(crate) fn set_filter_state(&mut self, key: &str, value: &str) {
+        // SAFETY: the stream is valid during the hook, and Envoy copies the key and the value.
+        unsafe {
+            raw::envoy_dynamic_module_callback_http_set_filter_state_bytes(
+                self.stream,
+                Bytes::of(key.as_bytes()),
+                Bytes::of(value.as_bytes()),
+            );
+        }
+    }
+
+    /// Adds one to a counter.
+    pub(crate) fn count(&mut self, counter: MetricId, labels: &[&str]) {
+        let labels: Vec<Bytes> = labels.iter().map(|label| Bytes::of(label.as_bytes())).collect();
+        // SAFETY: the stream is valid during the hook, and Envoy copies the labels.
+        unsafe {
+            raw::envoy_dynamic_module_callback_http_filter_increment_counter(
+                self.stream,
+                counter.0,
+                labels.as_ptr(),
+                labels.len(),
+                1,
+            );
+        }
+    }
+
+    /// Sets a gauge without labels.
+    pub(crate) fn set_gauge(&mut self, gauge: MetricId, value: u64) {
+        // SAFETY: the stream is valid during the hook.
+        unsafe {
+            raw::envoy_dynamic_module_callback_http_filter_set_gauge(
+                self.stream,
+                gauge.0,
+                ptr::null(),
+                0,
+                value,
+            );
+        }
+    }
+
+    /// Starts a call without a body; `false` if Envoy starts none.
+    pub(crate) fn call(&mut self, cluster: &str, headers: &[HeaderPair<'_>], timeout: Duration) -> bool {
+        let headers = header_list(headers);
+        let mut id = 0;
+        // SAFETY: the stream is valid during the hook. Envoy copies the cluster and the headers, and writes one number.
+        let result = unsafe {
+            raw::envoy_dynamic_module_callback_http_filter_http_callout(
+                self.stream,
+                &raw mut id,
+                Bytes::of(cluster.as_bytes()),
+                headers.as_ptr(),
+                headers.len(),
+                Bytes::NULL,
+                u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+            )
+        };
+        result == raw::SUCCESS
+    }
+
+    /// Lets Envoy select the route again, by the headers of now.
+    pub(crate) fn clear_route(&mut self) {
+        // SAFETY: the stream is valid during the hook.
+        unsafe { raw::envoy_dynamic_module_callback_http_clear_route_cache(self.stream) }
+    }
+
+    /// Responds to a request without a response so far. Envoy runs the response hooks of this stream meanwhile, and may end the
+    /// stream. The pseudo header `:status` is one of the headers.
+    pub(crate) fn respond(self, headers: &[HeaderPair<'_>], body: &[u8]) {
+        let headers = header_list(headers);
+        // SAFETY: the stream is valid during the hook, and Envoy copies the headers.
+        unsafe {
+            raw::envoy_dynamic_module_callback_http_send_response_headers(
+                self.stream,
+                headers.as_ptr(),
+                headers.len(),
+                body.is_empty(),
+            );
+        }
+        if !body.is_empty() && !self.is_destroyed.get() {
+            // SAFETY: the stream is not destroyed, and Envoy copies the body.
+            unsafe {
+                raw::envoy_dynamic_module_callback_http_send_response_data(
+                    self.stream,
+                    Bytes::of(body),
+                    true,
+                );
+            }
+        }
+    }
+
+    /// Responds instead of the response that has come. Envoy runs no hook on it, and may end the stream.
+    pub(crate) fn respond_instead(self, status: u16, headers: &[HeaderPair<'_>], body: &[u8]) {
+        let headers = header_list(headers);
+        // SAFETY: the stream is valid during the hook, and Envoy copies the headers and the body.
+        unsafe {
+            raw::envoy_dynamic_module_callback_http_send_response(
+                self.stream,
+                u32::from(status),
+                headers.as_ptr(),
+                headers.len(),
+                Bytes::of(body),
+                Bytes::NULL,
+            );
+        }
+    }
+
+    /// Ends the stream without a response, or in the middle of one.
+    pub(crate) fn reset(self) {
+        const LOCAL_RESET: u32 = 0;
+        // SAFETY: the stream is valid during the hook.
+        unsafe {
+            raw::envoy_dynamic_module_callback_http_filter_reset_stream(
+                self.stream,
+                LOCAL_RESET,
+                Bytes::NULL,
+            );
+        }
+    }
+
+    /// Continues a request that waits. Envoy may run further hooks of this stream meanwhile, and may end it.
+    pub(crate) fn continue_request(self) {
+        // SAFETY: the stream is valid during the hook.
+        unsafe { raw::envoy_dynamic_module_callback_http_filter_continue_decoding(self.stream) }
+    }
+}
+
+/// A response to a call, while its hook runs.
+#[derive(Debug)]
+pub(crate) struct CallResponse<'hook> {
+    headers: &'hook [HeaderBytes],
+    chunks: &'hook [Bytes],
+}
+
+impl<'hook> CallResponse<'hook> {
+    /// # Safety
+    /// All bytes are valid for `'hook`.
+    pub(super) unsafe fn new(headers: &'hook [HeaderBytes], chunks: &'hook [Bytes]) -> Self {
+        Self { headers, chunks }
+    }
+
+    /// The first value of a header.
+    pub(crate) fn header(&self, name: &str) -> Option<&'hook [u8]> {
+        self.headers.iter().find_map(|header| {
+            // SAFETY: `new` demands valid bytes.
+            let other = unsafe { header.name.as_slice() };
+            // SAFETY: as for the name.
+            (other == name.as_bytes()).then(|| unsafe { header.value.as_slice() })
+        })
+    }
+
+    /// The first `max` bytes of the body.
+    pub(crate) fn body(&self, max: usize) -> Vec<u8> {
+        let mut body = Vec::new();
+        for chunk in self.chunks {
+            // SAFETY: `new` demands valid bytes.
+            let chunk = unsafe { chunk.as_slice() };
+            let rest = max.saturating_sub(body.len());
+            body.extend_from_slice(chunk.get(..rest).unwrap_or(chunk));
+        }
+        body
+    }
+}
+
+impl Bytes {
+    pub(super) const NULL: Self = Self { start: ptr::null(), length: 0 };
+
+    fn of(bytes: &[u8]) -> Self {
+        Self { start: bytes.as_ptr(), length: bytes.len() }
+    }
+
+    /// # Safety
+    /// The bytes are valid and do not change during `'a`, or there are none.
+    pub(super) unsafe fn as_slice<'a>(self) -> &'a [u8] {
+        // SAFETY: the caller promises it.
+        unsafe { super::slice(self.start, self.length) }
+    }
+}
+
+impl HeaderMap {
+    fn id(self) -> u32 {
+        match self {
+            HeaderMap::Request => 0,
+            HeaderMap::RequestTrailers => 1,
+            HeaderMap::Response => 2,
+            HeaderMap::ResponseTrailers => 3,
+        }
+    }
+}
+
+impl BodyPart {
+    fn id(self) -> u32 {
+        match self {
+            BodyPart::ReceivedRequest => 0,
+            BodyPart::BufferedRequest => 1,
+            BodyPart::ReceivedResponse => 2,
+        }
+    }
+}
+
+impl Attribute {
+    fn id(self) -> u32 {
+        match self {
+            Attribute::ResponseCodeDetails => 16,
+            Attribute::SourceAddress => 24,
+            Attribute::TlsVersion => 31,
+        }
+    }
+}
+
+fn header_list(headers: &[HeaderPair<'_>]) -> Vec<HeaderBytes> {
+    let bytes = |(name, value): &HeaderPair<'_>| HeaderBytes {
+        name: Bytes::of(name.as_bytes()),
+        value: Bytes::of(value.as_bytes()),
+    };
+    headers.iter().map(bytes).collect()
+}
