@@ -10,6 +10,8 @@ export ENVOYS ?= $(if $(ENVOY),ENVOY,1.40.0)
 LINT := .tools/lint/bin
 # mdBook and the link checker.
 BOOK := .tools/book/bin
+# The linker of the artefacts.
+ZIG := .tools/zig/bin
 LYCHEE := $(BOOK)/lychee --offline --no-progress --quiet --include-fragments
 # When this changes, cargo compiles tests with `#[needs]` again: see testkit/needs.
 export BLOBGATE_MACHINE := $(shell id -u; command -v nginx node prometheus python3 sqlite3; ls -d /usr/sbin/pgbouncer /usr/lib/postgresql/* 2>/dev/null)
@@ -21,7 +23,7 @@ PREFIX ?= /usr/local
 PROGRAM ?= target/release/blobgate
 export DESTDIR
 
-.PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run release install check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget units boot compose bench count bench-inbox bench-smoke clean
+.PHONY: help native-artefacts check-artefacts check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run release install check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget units boot compose bench count bench-inbox bench-smoke clean
 
 #: For users:
 
@@ -87,6 +89,16 @@ build: rust ## compile the module, target/wasm32-wasip1/release/blobgate.wasm
 
 build-crash-test: rust # the module with the feature crash-test, which traps on a request header
 	dev/module --features crash-test --target-dir target/crash-test
+
+$(ZIG)/cargo-zigbuild: .ci/requirements-native.txt
+	@dev/need python3
+	python3 -m venv $(@D)/..
+	$(@D)/pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
+native-artefacts: $(ZIG)/cargo-zigbuild ## build the native module for other machines, x86-64 and aarch64, in target/artefacts, and check the files
+	@dev/need cargo readelf x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
+	dev/artefacts
 
 tools: rust ## install Envoy into .tools/, for the tests
 	@for version in $(ENVOYS); do dev/envoy $$version >/dev/null || exit 1; done
