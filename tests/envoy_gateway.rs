@@ -277,7 +277,7 @@ fn judges_and_routes() {
     on_every_envoy_natively(|version| {
         let proxy = Proxy::start(version, &customized().translate());
         assert_judges_and_routes(&proxy);
-        // The names of the rules and of the dashboard, without a prefix.
+        // The names and labels of the rules and of the dashboard.
         let labels =
             [("environment", "production"), ("hook", "veo3"), ("status", "403"), ("reason", "source-denied")];
         eventually("the counter of refusals", || {
@@ -366,7 +366,7 @@ fn orders_routes() {
 fn observes() {
     let mut manifests = customized();
     let policy = manifests.0.iter_mut().find(|it| it["kind"] == "EnvoyExtensionPolicy").unwrap();
-    policy["spec"]["dynamicModule"][0]["config"]["hooks"][0]["enforce"] = json!("observe");
+    policy["spec"]["dynamicModule"][0]["config"]["hooks"][0]["mode"] = json!("observe");
     let generated = manifests.translate();
     on_every_envoy_natively(|version| {
         let Proxy { gate, .. } = &Proxy::start(version, &generated);

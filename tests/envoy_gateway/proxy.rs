@@ -46,7 +46,8 @@ impl Proxy {
         let mut bootstrap = Bootstrap::of(json!({
             "node": {"id": "proxy", "cluster": "default/blobgate"},
             "admin": {"address": {"pipe": {}}},
-            "layered_runtime": generated.runtime,
+            "layered_runtime": generated.bootstrap["layered_runtime"],
+            "stats_config": generated.bootstrap["stats_config"],
             "static_resources": {"listeners": [listener], "clusters": clusters},
         }));
         for (cluster, service) in &generated.clusters {

@@ -12,8 +12,8 @@ pub(crate) struct Generated {
     pub(crate) route_configuration: Value,
     /// The cluster of each rule, with the name of its Service.
     pub(crate) clusters: Vec<(Value, String)>,
-    /// The runtime of the bootstrap.
-    pub(crate) runtime: Value,
+    /// The parts of the bootstrap that the manifests change.
+    pub(crate) bootstrap: Value,
 }
 
 /// The resources of a manifest, by kind.
@@ -67,7 +67,7 @@ impl Manifests {
                 "virtual_hosts": [host],
             }),
             clusters,
-            runtime: runtime(&proxy["bootstrap"]),
+            bootstrap: bootstrap(&proxy["bootstrap"]),
         }
     }
 
@@ -369,17 +369,25 @@ fn tls_params(tls: &Value) -> Value {
     json!({"tls_minimum_protocol_version": oldest, "tls_maximum_protocol_version": "TLSv1_3"})
 }
 
-/// The bootstrap's runtime after the patches.
-fn runtime(bootstrap: &Value) -> Value {
-    let mut made = json!({"layers": [{"name": "global_config", "static_layer": {
-        "re2.max_program_size.error_level": u32::MAX, "re2.max_program_size.warn_level": 1000,
-    }}]});
-    assert_eq!(bootstrap["type"], "JSONPatch");
-    for patch in bootstrap["jsonPatches"].as_array().unwrap() {
+/// The parts of the bootstrap that the patches change.
+fn bootstrap(changes: &Value) -> Value {
+    let mut made = json!({
+        "layered_runtime": {"layers": [{"name": "global_config", "static_layer": {
+            "re2.max_program_size.error_level": u32::MAX, "re2.max_program_size.warn_level": 1000,
+        }}]},
+        "stats_config": {"use_all_default_tags": true, "stats_tags": [
+            {"regex": "^cluster(\\..+\\.(.+))\\.total_match_count$", "tag_name": "socket_match_name"},
+        ]},
+    });
+    assert_eq!(changes["type"], "JSONPatch");
+    for patch in changes["jsonPatches"].as_array().unwrap() {
         assert_eq!(patch["op"], "add");
-        let pointer = patch["path"].as_str().unwrap().strip_prefix("/layered_runtime").unwrap();
-        let (parent, key) = pointer.rsplit_once('/').unwrap();
-        made.pointer_mut(parent).expect("the template has it")[key] = patch["value"].clone();
+        let (parent, key) = patch["path"].as_str().unwrap().rsplit_once('/').unwrap();
+        match (made.pointer_mut(parent).expect("the template has it"), key) {
+            (Value::Array(items), "-") => items.push(patch["value"].clone()),
+            (Value::Object(object), key) => drop(object.insert(key.to_owned(), patch["value"].clone())),
+            other => panic!("{other:?} is not supported"),
+        }
     }
     made
 }
