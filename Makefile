@@ -23,7 +23,7 @@ PREFIX ?= /usr/local
 PROGRAM ?= target/release/blobgate
 export DESTDIR
 
-.PHONY: help native-artefacts check-artefacts check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run release install check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget units boot compose bench count bench-inbox bench-smoke clean
+.PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run release install check-run demo test test-native native-crash-test soak kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget units boot compose bench count bench-inbox bench-smoke native-artefacts check-artefacts clean
 
 #: For users:
 
@@ -52,6 +52,14 @@ test: build build-crash-test tools test-core ## run every test that needs no Doc
 	tests/receivers/run
 	tests/trust/run
 	tests/tutorial/run
+
+test-native: build native native-crash-test tools ## run the tests of the gate with the native module, and both modules side by side; ENVOYS as for test
+	@dev/envoy 1.36.4 >/dev/null
+	cargo test --locked --workspace --test native
+	BLOBGATE_MODULE=native cargo test --locked --workspace --test corpus_envoy --test host -- --skip wasm_alone
+	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
+	BLOBGATE_MODULE=native tests/receivers/run
+	BLOBGATE_MODULE=native tests/trust/run
 
 $(BOOK)/mdbook: .ci/requirements-docs.txt
 	@dev/need python3
@@ -99,6 +107,11 @@ $(ZIG)/cargo-zigbuild: .ci/requirements-native.txt
 native-artefacts: $(ZIG)/cargo-zigbuild ## build the native module for other machines, x86-64 and aarch64, in target/artefacts, and check the files
 	@dev/need cargo readelf x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
 	dev/artefacts
+soak: native tools ## send a million requests of every kind to the native module, and check that memory stays flat; less with SOAK=50000
+	SOAK=$(or $(SOAK),1000000) cargo test --locked --workspace --test native -- soak
+
+native-crash-test: cargo # the native module with the feature crash-test, which panics on a request header
+	dev/native --features crash-test --target-dir target/crash-test
 
 tools: rust ## install Envoy into .tools/, for the tests
 	@for version in $(ENVOYS); do dev/envoy $$version >/dev/null || exit 1; done

@@ -33,8 +33,9 @@ impl Metrics {
             .filter_map(|(name, labels)| envoy.define_counter(name, labels).map(|id| (*name, id)))
             .collect();
         let info = envoy.define_gauge(&info(&environment));
+        let is_info_set = AtomicBool::new(info.is_some_and(|info| envoy.set_gauge(info, 1)));
         let panics = envoy.define_counter(&panics(&environment), &[]);
-        Self { environment, plain, labelled, info, is_info_set: AtomicBool::new(false), panics }
+        Self { environment, plain, labelled, info, is_info_set, panics }
     }
 
     /// Adds one to a counter.

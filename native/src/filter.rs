@@ -6,7 +6,7 @@ mod crash_test;
 use crate::abi::{self, BodyStep, CallResponse, EnvoyConfig, EnvoyStream, LogLevel, Module, Phase, Step};
 use crate::answer::Answer;
 use crate::counters::Metrics;
-use crate::host::{AccessLogValues, HookHost, Loaded};
+use crate::host::{AccessLogValues, HookHost, Loaded, LocalReplyDetails};
 use crate::ticker::Ticker;
 use blobgate::Config;
 use blobgate::exchange::{Exchange, Flow, Gate, MAX_RESPONSE_BYTES, ProviderResponse};
@@ -26,6 +26,7 @@ pub(crate) struct GateStream {
     /// `None` after a panic.
     exchange: RefCell<Option<Exchange>>,
     access_log: AccessLogValues,
+    local_reply: LocalReplyDetails,
     /// Whether the request has a response, of the gate, of Envoy or of the service.
     has_response: Cell<bool>,
 }
@@ -46,12 +47,28 @@ impl GateStream {
         envoy: EnvoyStream<'hook>,
         event: impl FnOnce(&mut Exchange, &mut HookHost<'hook>) -> Flow,
     ) -> Driven<'hook> {
-        let mut host = HookHost::new(envoy, &self.loaded, &self.access_log);
+        let mut host = HookHost::new(envoy, &self.loaded, &self.access_log, &self.local_reply);
         let mut exchange = self.exchange.try_borrow_mut().ok();
         let exchange = exchange.as_mut().and_then(|exchange| exchange.as_mut());
         let flow = exchange.map(|exchange| event(exchange, &mut host));
         let HookHost { envoy, answer, has_new_head, .. } = host;
         Driven { envoy, flow, answer, has_new_head }
+    }
+
+    /// Passes an event of the request. Envoy does not run the response hooks on the module's own response, so that the exchange
+    /// gets it here.
+    fn drive_request<'hook>(
+        &'hook self,
+        envoy: EnvoyStream<'hook>,
+        event: impl FnOnce(&mut Exchange, &mut HookHost<'hook>) -> Flow,
+    ) -> Driven<'hook> {
+        self.drive(envoy, |exchange, host| {
+            let flow = event(exchange, host);
+            if host.answer.is_some() {
+                exchange.on_response_headers(host, Ending::Later);
+            }
+            flow
+        })
     }
 
     /// The next step of the request. Without an exchange the request waits for the response that its panic caused.
@@ -102,13 +119,14 @@ impl Module for GateModule {
             loaded: Arc::clone(&self.0),
             exchange: RefCell::new(Some(Exchange::new(Arc::clone(&self.0.gate)))),
             access_log: AccessLogValues::default(),
+            local_reply: LocalReplyDetails::default(),
             has_response: Cell::new(false),
         }
     }
 
     fn on_request_headers(stream: &GateStream, mut envoy: EnvoyStream<'_>, ending: Ending) -> Step {
         stream.loaded.metrics.show_version(&mut envoy);
-        let driven = stream.drive(envoy, |exchange, host| {
+        let driven = stream.drive_request(envoy, |exchange, host| {
             #[cfg(feature = "crash-test")]
             crash_test::crash_if_asked(host, b"headers");
             exchange.on_request_headers(host, ending)
@@ -121,7 +139,7 @@ impl Module for GateModule {
         if stream.has_response.get() {
             return BodyStep::Discard;
         }
-        let driven = stream.drive(envoy, |exchange, host| {
+        let driven = stream.drive_request(envoy, |exchange, host| {
             #[cfg(feature = "crash-test")]
             crash_test::crash_if_asked(host, b"body");
             let size = host.body_size();
@@ -138,7 +156,7 @@ impl Module for GateModule {
         if stream.has_response.get() {
             return Step::Stop;
         }
-        let driven = stream.drive(envoy, |exchange, host| exchange.on_request_trailers(host));
+        let driven = stream.drive_request(envoy, |exchange, host| exchange.on_request_trailers(host));
         stream.finish_request(driven).into()
     }
 
@@ -148,9 +166,9 @@ impl Module for GateModule {
             status: response.header(":status").unwrap_or_default(),
             body: &body,
         });
-        let mut driven = stream.drive(envoy, |exchange, host| {
+        let mut driven = stream.drive_request(envoy, |exchange, host| {
             #[cfg(feature = "crash-test")]
-            crash_test::crash_if_asked(host, b"call");
+            crash_test::crash_if_asked(host, b"confirm");
             exchange.on_provider_response(host, response)
         });
         if driven.answer.is_some() {
@@ -158,6 +176,12 @@ impl Module for GateModule {
         } else if driven.flow == Some(Flow::Continue) {
             driven.envoy.clear_route();
             driven.envoy.continue_request();
+        }
+    }
+
+    fn on_local_reply(stream: &GateStream, details: &[u8]) {
+        if let Ok(mut kept) = stream.local_reply.try_borrow_mut() {
+            *kept = details.to_vec();
         }
     }
 
@@ -169,7 +193,7 @@ impl Module for GateModule {
             exchange.on_response_headers(host, ending)
         });
         if let Some(answer) = answer {
-            answer.send_instead(envoy);
+            answer.send(envoy);
         }
         flow.unwrap_or(Flow::Continue).into()
     }
@@ -197,8 +221,8 @@ impl Module for GateModule {
         // Its drop, at the end, may panic too.
         let _broken = stream.exchange.try_borrow_mut().ok().and_then(|mut exchange| exchange.take());
         match phase {
-            Phase::Request if !stream.has_response.replace(true) => Answer::of_panic().send(envoy),
-            Phase::ResponseHeaders => Answer::of_panic().send_instead(envoy),
+            Phase::Request if !stream.has_response.replace(true) => respond_after_panic(envoy),
+            Phase::ResponseHeaders => respond_after_panic(envoy),
             Phase::Request | Phase::ResponseBody => envoy.reset(),
             Phase::Complete => {}
         }
@@ -214,10 +238,16 @@ impl From<Flow> for Step {
     }
 }
 
+/// Responds with a bare 503, the status after which RunBlob retries. The Wasm module's traps have it too.
+fn respond_after_panic(envoy: EnvoyStream<'_>) {
+    envoy.respond_locally(503, &[], b"", "blobgate_panicked");
+}
+
 /// Logs the place of a panic. Its message may contain a part of a delivery.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let place =
         panic.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
-    let line = format!("blobgate: the module panicked{place}: this is a fault of the gate. Report it.");
+    let line =
+        format!("blobgate: panicked{place}: the gate has a fault. Its sender gets 503. Report the place.");
     abi::log(LogLevel::Error, &line);
 }

@@ -7,13 +7,23 @@
 //! The module runs inside Envoy's process, without a sandbox. A panic ends only the request, with 503. A stack overflow and an
 //! allocation that fails still end Envoy.
 
+#![cfg_attr(feature = "empty", allow(dead_code, reason = "the hooks do nothing"))]
+
 #[allow(unsafe_code, reason = "the binding calls Envoy and is called by it, both by pointers")]
 mod abi;
 mod answer;
 mod cells;
 mod counters;
+#[cfg(feature = "empty")]
+mod empty;
 mod filter;
 mod host;
 mod ticker;
 
+#[cfg(test)]
+mod tests;
+
+#[cfg(not(feature = "empty"))]
 abi::exports::export!(filter::GateModule);
+#[cfg(feature = "empty")]
+abi::exports::export!(empty::EmptyModule);

@@ -270,7 +270,7 @@ impl Bootstrap {
     pub(super) fn finish(&self, folder: &Path) -> Value {
         let mut json = self.json.clone();
         self.module.apply(&mut json, &self.file);
-        if let Some((key, value)) = self.module.runtime() {
+        for (key, value) in self.module.runtime() {
             json["layered_runtime"]["layers"][0]["static_layer"][key] = value;
         }
         if let Some(change) = self.last_change {

@@ -2,8 +2,9 @@
 
 use super::bootstrap::each_value;
 use super::{Version, repository};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 /// A build of the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,9 +17,6 @@ pub enum GateModule {
 
 /// The type of the Wasm filter's configuration.
 const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
-/// The type of the native filter's configuration.
-const NATIVE: &str =
-    "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
 /// Gives the native module's counters the names of the Wasm module's.
 pub const PLAIN_NAMES: &str = "envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix";
 /// The first minor version of Envoy that loads the native module.
@@ -76,7 +74,7 @@ impl GateModule {
     pub fn type_url(self) -> &'static str {
         match self {
             Self::Wasm => WASM,
-            Self::Native => NATIVE,
+            Self::Native => NATIVE_PARTS["filter"]["typed_config"]["@type"].as_str().unwrap(),
         }
     }
 
@@ -97,26 +95,34 @@ impl GateModule {
         });
     }
 
-    /// The configuration of the filter with the native module.
+    /// The configuration of the shipped native filter, with this configuration of the gate.
     fn native_filter(gate: Value, file: &Path) -> Value {
-        json!({
-            "@type": NATIVE,
-            "dynamic_module_config": {
-                "name": "blobgate",
-                "module": {"local": {"filename": file}},
-                "do_not_close": true,
-                "metrics_namespace": "wasmcustom",
-            },
-            "filter_name": "blobgate",
-            "filter_config": gate,
-        })
+        let mut filter = NATIVE_PARTS["filter"]["typed_config"].clone();
+        let place = &mut filter["dynamic_module_config"]["module"]["local"]["filename"];
+        assert!(place.is_string(), "deploy/native/filter.yaml names the module's file");
+        *place = json!(file);
+        assert!(
+            filter["filter_config"].is_object(),
+            "deploy/native/filter.yaml has the gate's configuration"
+        );
+        filter["filter_config"] = gate;
+        filter
     }
 
     /// The runtime keys of this module.
-    pub(super) fn runtime(self) -> Option<(&'static str, Value)> {
-        (self == Self::Native).then(|| (PLAIN_NAMES, json!(true)))
+    pub(super) fn runtime(self) -> Map<String, Value> {
+        match self {
+            Self::Wasm => Map::new(),
+            Self::Native => NATIVE_PARTS["static_layer"].as_object().unwrap().clone(),
+        }
     }
 }
+
+/// The shipped parts of a configuration with the native module.
+static NATIVE_PARTS: LazyLock<Value> = LazyLock::new(|| {
+    let text = std::fs::read_to_string(repository("deploy/native/filter.yaml")).unwrap();
+    serde_saphyr::from_str(&text).expect("deploy/native/filter.yaml is YAML")
+});
 
 /// The Wasm module under test.
 #[track_caller]

@@ -1,7 +1,7 @@
 //! Types and callbacks of the interface, as Envoy 1.38 to 1.40 have them. Callbacks that one of these versions lacks must not
 //! stand here: the module would not load there.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_char, c_void};
 
 /// Bytes of the module or of Envoy. The pointer may be null where the length is 0.
 #[repr(C)]
@@ -26,6 +26,11 @@ pub(super) type StreamPtr = *mut c_void;
 
 /// The result of a callback that may fail: of metrics and of callouts.
 pub(super) const SUCCESS: u32 = 0;
+
+/// Sets a gauge while a configuration loads. Envoy 1.38 does not have this callback.
+pub(super) type ConfigSetGauge = unsafe extern "C" fn(ConfigPtr, usize, *const Bytes, usize, u64) -> u32;
+/// The name of [`ConfigSetGauge`].
+pub(super) const CONFIG_SET_GAUGE: &CStr = c"envoy_dynamic_module_callback_http_filter_config_set_gauge";
 
 unsafe extern "C" {
     pub(super) fn envoy_dynamic_module_callback_log(level: u32, message: Bytes);
@@ -91,11 +96,6 @@ unsafe extern "C" {
         header_count: usize,
         is_last: bool,
     );
-    pub(super) fn envoy_dynamic_module_callback_http_send_response_data(
-        stream: StreamPtr,
-        data: Bytes,
-        is_last: bool,
-    );
     pub(super) fn envoy_dynamic_module_callback_http_filter_reset_stream(
         stream: StreamPtr,
         reason: u32,
@@ -157,4 +157,7 @@ unsafe extern "C" {
         label_count: usize,
         value: u64,
     ) -> u32;
+
+    /// Of the C library: the address of a symbol of the process, with a null handle; null if no library has it.
+    pub(super) fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void;
 }

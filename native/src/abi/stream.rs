@@ -1,9 +1,8 @@
 //! Envoy's side of a stream and of a configuration, as safe methods.
 
 use super::raw::{self, Bytes, HeaderBytes};
-use std::cell::Cell;
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::ptr;
 use std::time::Duration;
 
@@ -27,7 +26,6 @@ pub(crate) enum BodyPart {
 /// An attribute of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attribute {
-    ResponseCodeDetails,
     SourceAddress,
     TlsVersion,
 }
@@ -105,6 +103,23 @@ impl EnvoyConfig<'_> {
         };
         (result == raw::SUCCESS).then_some(MetricId(id))
     }
+
+    /// Sets a gauge without labels; `false` if this Envoy lets only a stream set it.
+    pub(crate) fn set_gauge(&mut self, gauge: MetricId, value: u64) -> bool {
+        config_set_gauge().is_some_and(|set| {
+            // SAFETY: the object is valid during the load.
+            let result = unsafe { set(self.config, gauge.0, ptr::null(), 0, value) };
+            result == raw::SUCCESS
+        })
+    }
+}
+
+/// Envoy's callback that sets a gauge while a configuration loads; `None` in Envoy 1.38.
+pub(super) fn config_set_gauge() -> Option<raw::ConfigSetGauge> {
+    // SAFETY: a null handle stands for the whole process, and the name ends with a zero.
+    let address = unsafe { raw::dlsym(ptr::null_mut(), raw::CONFIG_SET_GAUGE.as_ptr()) };
+    // SAFETY: a callback of this name has this type in each version that has it. A null pointer becomes `None`.
+    unsafe { mem::transmute::<*mut std::ffi::c_void, Option<raw::ConfigSetGauge>>(address) }
 }
 
 /// Envoy's object of a stream, during one hook. A method that changes something borrows it exclusively: the bytes that other
@@ -112,15 +127,14 @@ impl EnvoyConfig<'_> {
 #[derive(Debug)]
 pub(crate) struct EnvoyStream<'hook> {
     stream: raw::StreamPtr,
-    is_destroyed: &'hook Cell<bool>,
+    hook: PhantomData<&'hook mut ()>,
 }
 
-impl<'hook> EnvoyStream<'hook> {
+impl EnvoyStream<'_> {
     /// # Safety
-    /// `stream` is valid until the hook that got it returns, and so is this object. `is_destroyed` becomes true once Envoy has
-    /// destroyed the module's part of the stream.
-    pub(super) unsafe fn new(stream: raw::StreamPtr, is_destroyed: &'hook Cell<bool>) -> Self {
-        Self { stream, is_destroyed }
+    /// `stream` is valid until the hook that got it returns, and so is this object.
+    pub(super) unsafe fn new(stream: raw::StreamPtr) -> Self {
+        Self { stream, hook: PhantomData }
     }
 
     /// Passes each header to `visit`, in Envoy's order.
@@ -349,9 +363,9 @@ impl<'hook> EnvoyStream<'hook> {
         unsafe { raw::envoy_dynamic_module_callback_http_clear_route_cache(self.stream) }
     }
 
-    /// Responds to a request without a response so far. Envoy runs the response hooks of this stream meanwhile, and may end the
-    /// stream. The pseudo header `:status` is one of the headers.
-    pub(crate) fn respond(self, headers: &[HeaderPair<'_>], body: &[u8]) {
+    /// Responds with headers alone to a request without a response so far. It is no local reply of Envoy. Envoy may run other
+    /// hooks of this stream meanwhile, and may end the stream. The pseudo header `:status` is one of the headers.
+    pub(crate) fn respond(self, headers: &[HeaderPair<'_>]) {
         let headers = header_list(headers);
         // SAFETY: the stream is valid during the hook, and Envoy copies the headers.
         unsafe {
@@ -359,25 +373,16 @@ impl<'hook> EnvoyStream<'hook> {
                 self.stream,
                 headers.as_ptr(),
                 headers.len(),
-                body.is_empty(),
+                true,
             );
-        }
-        if !body.is_empty() && !self.is_destroyed.get() {
-            // SAFETY: the stream is not destroyed, and Envoy copies the body.
-            unsafe {
-                raw::envoy_dynamic_module_callback_http_send_response_data(
-                    self.stream,
-                    Bytes::of(body),
-                    true,
-                );
-            }
         }
     }
 
-    /// Responds instead of the response that has come. Envoy runs no hook on it, and may end the stream.
-    pub(crate) fn respond_instead(self, status: u16, headers: &[HeaderPair<'_>], body: &[u8]) {
+    /// Responds by a local reply of Envoy, with or without a response so far. Envoy runs no hook of this stream on it, and may end
+    /// the stream. `details` is the response code's detail in the access log.
+    pub(crate) fn respond_locally(self, status: u16, headers: &[HeaderPair<'_>], body: &[u8], details: &str) {
         let headers = header_list(headers);
-        // SAFETY: the stream is valid during the hook, and Envoy copies the headers and the body.
+        // SAFETY: the stream is valid during the hook, and Envoy copies the headers, the body and the details.
         unsafe {
             raw::envoy_dynamic_module_callback_http_send_response(
                 self.stream,
@@ -385,7 +390,7 @@ impl<'hook> EnvoyStream<'hook> {
                 headers.as_ptr(),
                 headers.len(),
                 Bytes::of(body),
-                Bytes::NULL,
+                Bytes::of(details.as_bytes()),
             );
         }
     }
@@ -450,7 +455,7 @@ impl<'hook> CallResponse<'hook> {
 impl Bytes {
     pub(super) const NULL: Self = Self { start: ptr::null(), length: 0 };
 
-    fn of(bytes: &[u8]) -> Self {
+    pub(super) fn of(bytes: &[u8]) -> Self {
         Self { start: bytes.as_ptr(), length: bytes.len() }
     }
 
@@ -486,7 +491,6 @@ impl BodyPart {
 impl Attribute {
     fn id(self) -> u32 {
         match self {
-            Attribute::ResponseCodeDetails => 16,
             Attribute::SourceAddress => 24,
             Attribute::TlsVersion => 31,
         }
