@@ -41,6 +41,16 @@ release: build ## build the module and the tool for `make install`
 install: ## copy what `make release` built, and the systemd units, to PREFIX, /usr/local by default
 	@dev/install "$(PREFIX)" "$(PROGRAM)"
 
+$(ZIG)/cargo-zigbuild: .ci/requirements-native.txt
+	@dev/need python3
+	python3 -m venv $(@D)/..
+	$(@D)/pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
+native-artefacts: $(ZIG)/cargo-zigbuild ## build the native module for other machines, x86-64 and aarch64, in target/artefacts, and check the files
+	@dev/need cargo readelf x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
+	dev/artefacts
+
 demo: rust ## send sample deliveries to the running gate and show the results
 	@cargo build --locked --quiet $(BLOBGATE_TOOL_WITH) --bin blobgate
 	@target/debug/blobgate demo $(ARGS)
@@ -98,15 +108,11 @@ build: rust ## compile the module, target/wasm32-wasip1/release/blobgate.wasm
 build-crash-test: rust # the module with the feature crash-test, which traps on a request header
 	dev/module --features crash-test --target-dir target/crash-test
 
-$(ZIG)/cargo-zigbuild: .ci/requirements-native.txt
-	@dev/need python3
-	python3 -m venv $(@D)/..
-	$(@D)/pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
-	@touch $@
+check-artefacts: native-artefacts native tools ## try target/artefacts in real Envoys, beside glibc alone and on aarch64; needs qemu-user, libc6-arm64-cross
+	@dev/need unshare ldd qemu-aarch64 python3
+	dev/artefacts target/crash-test/artefacts --features crash-test
+	cargo test --locked --workspace --test artefacts
 
-native-artefacts: $(ZIG)/cargo-zigbuild ## build the native module for other machines, x86-64 and aarch64, in target/artefacts, and check the files
-	@dev/need cargo readelf x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
-	dev/artefacts
 soak: native tools ## send a million requests of every kind to the native module, and check that memory stays flat; less with SOAK=50000
 	SOAK=$(or $(SOAK),1000000) cargo test --locked --workspace --test native -- soak
 
