@@ -136,12 +136,13 @@ impl<O: Observer> Exchange<O> {
         }
         self.is_grpc = request::is_grpc(&headers);
         let path = headers.first(":path");
-        let clean = sanitize::path(hooks, path);
+        let located = hooks.locate(path);
+        let clean = sanitize::path(located.map(|(hook, _)| &**hook), path);
         if let Some(clean) = clean {
             host.set_request_header(":path", clean);
         }
         self.observer.stage(|| sanitize::report(&reserved, clean));
-        let found = hook::find(hooks, path);
+        let found = hook::matched(located);
         let required =
             found.map_or_else(|_| RequiredProperties::default(), |(hook, _)| hook.required_properties());
         let mut property = |property, needed| if needed { host.property(property) } else { None };

@@ -5,7 +5,7 @@ use crate::counters::Metrics;
 use crate::ticker::{self, Ticker};
 use crate::{answer::Answer, cells};
 use blobgate::exchange::{CallError, Counter, Gate, Host, LogHost, Property, SharedCell, VersionConflict};
-use blobgate::headers::Headers;
+use blobgate::headers::{Headers, PackedHeaders};
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -78,11 +78,9 @@ impl<'hook> HookHost<'hook> {
 
 impl Host for HookHost<'_> {
     fn request_headers(&mut self) -> Headers {
-        let mut list = Vec::with_capacity(self.envoy.header_count(HeaderMap::Request));
-        self.envoy.each_header(HeaderMap::Request, |name, value| {
-            list.push((String::from_utf8_lossy(name).into_owned(), value.to_vec()));
-        });
-        Headers::new(list)
+        let mut packed = PackedHeaders::with_capacity(self.envoy.header_count(HeaderMap::Request));
+        self.envoy.each_header(HeaderMap::Request, |name, value| packed.push(name, value));
+        Headers::from_packed(packed)
     }
 
     fn request_header(&mut self, name: &str) -> Option<Vec<u8>> {

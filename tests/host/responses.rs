@@ -20,8 +20,9 @@ const OF_MODULE: [&str; 2] = ["blobgate_info", "blobgate_module_panics_total"];
 /// The series of the gate about requests, with their values.
 fn series(envoy: &EnvoyProcess) -> BTreeMap<String, String> {
     let text = envoy.admin("GET", "/stats/prometheus").text();
-    let lines =
-        text.lines().filter(|line| line.starts_with("blobgate_") && !OF_MODULE.iter().any(|name| line.starts_with(name)));
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with("blobgate_") && !OF_MODULE.iter().any(|name| line.starts_with(name)));
     lines
         .filter_map(|line| line.rsplit_once(' '))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
