@@ -54,7 +54,7 @@ $(ZIG)/cargo-zigbuild: .ci/requirements-native.txt
 	$(@D)/pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
 	@touch $@
 
-native-artefacts: $(ZIG)/cargo-zigbuild ## build the native module for other machines, x86-64 and aarch64, in target/artefacts, and check the files
+artefacts: $(ZIG)/cargo-zigbuild ## build the native module for other machines, x86-64 and aarch64, in target/artefacts, and check the files
 	@dev/need cargo readelf x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
 	dev/artefacts
 
@@ -118,8 +118,9 @@ native: cargo ## compile the native module for Envoy 1.38 and later, target/nati
 build-crash-test: rust # the module with the feature crash-test, which traps on a request header
 	dev/module --features crash-test --target-dir target/crash-test
 
-check-artefacts: native-artefacts native tools ## try target/artefacts in real Envoys, beside glibc alone and on aarch64; needs qemu-user, libc6-arm64-cross
+check-artefacts: artefacts native tools ## try target/artefacts in real Envoys, beside glibc alone and on aarch64; needs qemu-user, libc6-arm64-cross
 	@dev/need unshare ldd qemu-aarch64 python3
+	@dev/envoy 1.36.4 >/dev/null
 	dev/artefacts target/crash-test/artefacts --features crash-test
 	cargo test --locked --workspace --test artefacts
 

@@ -1,9 +1,10 @@
-//! The files of `make native-artefacts` in real Envoys: for x86-64 in a root that has glibc alone, as Envoy's distroless image,
+//! The files of `make artefacts` in real Envoys: for x86-64 in a root that has glibc alone, as Envoy's distroless image,
 //! and for aarch64 under qemu.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use blobgate_testkit as support;
+use blobgate_testkit::book::block;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -108,10 +109,10 @@ fn assert_judges(gate: &TestGate) {
         gate.accepts(protocol, &TestDelivery::completed());
         gate.accepts(protocol, &TestDelivery::completed_of(65_536).undeclared().pieces_of(9_000));
         gate.refuses(protocol, &TestDelivery::of("{"), 400, "json-invalid");
-        // The confirmation of a delivery without a valid token.
-        let unproven = TestDelivery::completed().path("/hooks/veo3/eyJhbGciOiJIUzI1NiJ9.e30.AAAA");
+        // The confirmation of deliveries without a valid token.
+        let tokenless = TestDelivery::completed().path("/hooks/veo3/eyJhbGciOiJIUzI1NiJ9.e30.AAAA");
         gate.provider.reply(status_of(&TestDelivery::completed()));
-        gate.accepts(protocol, &unproven);
+        gate.accepts(protocol, &tokenless);
         let forged = TestDelivery::failed().path("/hooks/veo3");
         gate.refuses(protocol, &forged, 403, "not-confirmed");
     }
@@ -160,12 +161,54 @@ fn loads_on_aarch64() {
     assert_survives_panics(&qemu.gate(&artefact("crash-test/artefacts", "aarch64")));
 }
 
-/// The names in `SHA256SUMS` are those of the files beside it.
+/// The page's command checks the files beside it.
 #[test]
 fn sums_match() {
-    let folder = repository("target/artefacts");
-    let output =
-        Command::new("sha256sum").args(["--check", "--strict", "SHA256SUMS"]).current_dir(folder).output();
-    let text = String::from_utf8(output.unwrap().stdout).unwrap();
+    let block = block("artefacts-build");
+    let check = block.lines().last().unwrap();
+    let output = Command::new("sh").args(["-ec", check]).current_dir(repository("")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text, "libblobgate-x86_64.so: OK\nlibblobgate-aarch64.so: OK\n");
+}
+
+/// The page's image takes a file that is there, to a path where the tool looks for it.
+#[test]
+fn the_image_copies_a_file() {
+    let block = block("artefacts-image");
+    let copy = block.lines().find_map(|line| line.strip_prefix("COPY ")).unwrap();
+    let (from, to) = copy.split_once(' ').unwrap();
+    for machine in ["x86_64", "aarch64"] {
+        let file = repository(from.replace("${MACHINE}", machine));
+        // A ConfigMap has at most 1 MiB of data.
+        assert!(file.metadata().unwrap().len() < 1_048_576, "{}", file.display());
+    }
+    // Beside /usr/local/bin/blobgate, in ../lib/blobgate.
+    assert_eq!(to, "/usr/local/lib/blobgate/libblobgate.so");
+}
+
+/// What the page has of Envoy's log about a file for another processor.
+#[test]
+fn names_a_file_for_another_processor() {
+    on_every_envoy_with(GateModule::Native, |version| {
+        let file = artefact("artefacts", "aarch64");
+        let bootstrap = with(TestGate::bootstrap(&Upstream::off(), &Upstream::off()), &file);
+        let log = EnvoyProcess::refuses(version, &bootstrap);
+        let line = format!("{}: cannot open shared object file: No such file or directory", file.display());
+        assert!(log.contains(&line), "{log}");
+        assert!(log.contains("Failed to load dynamic module"), "{log}");
+    });
+}
+
+/// What the page has of the log of an Envoy before 1.38.
+#[test]
+fn an_older_envoy_knows_fewer_fields() {
+    let old = repository(".tools/envoy-1.36.4/envoy/_bin/envoy");
+    assert!(old.is_file(), "There is no Envoy 1.36.4: run `make check-artefacts`.");
+    let version = Version { name: "1.36.4".to_owned(), binary: old };
+    let file = artefact("artefacts", "x86_64");
+    let log = EnvoyProcess::refuses(
+        &version,
+        &with(TestGate::bootstrap(&Upstream::off(), &Upstream::off()), &file),
+    );
+    assert!(log.contains("DynamicModuleConfig") && log.contains("has unknown fields"), "{log}");
 }

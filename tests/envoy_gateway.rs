@@ -16,12 +16,17 @@ mod proxy;
 #[path = "envoy_gateway/translate.rs"]
 mod translate;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use blobgate::config::Config;
 use blobgate::contract::{Kind, Verdict, header};
 use blobgate_testkit as support;
 use blobgate_testkit::book::block;
+use hmac::{Hmac, KeyInit, Mac};
 use proxy::Proxy;
 use serde_json::{Value, json};
+use sha2::Sha256;
+use support::envoy::TOKEN_KEY;
 use support::*;
 use translate::{Generated, Manifests};
 
@@ -190,7 +195,6 @@ fn gate_is_the_same_as_in_envoy_yaml() {
         "request_timeout",
         "request_headers_timeout",
         "stream_idle_timeout",
-        "max_request_headers_kb",
         "http2_protocol_options",
     ] {
         assert!(!there[key].is_null() && here[key] == there[key], "{key}: {} and {}", here[key], there[key]);
@@ -404,6 +408,49 @@ fn logs_no_path() {
             log[0]
         );
         assert!(!log[0].to_string().contains("secret-of-a-path"), "{}", log[0]);
+    });
+}
+
+/// A callback token for the page's hook.
+fn token(key: &str) -> String {
+    let encode = |part: Value| URL_SAFE_NO_PAD.encode(part.to_string());
+    // The year 2100. The gate has no longest lifetime.
+    let claims = json!({"exp": 4_102_444_800_u64, "aud": "production/veo3", "jti": "t-1"});
+    let signed = format!("{}.{}", encode(json!({"alg": "HS256", "kid": "main"})), encode(claims));
+    let code = Hmac::<Sha256>::new_from_slice(key.as_bytes()).unwrap().chain_update(&signed).finalize();
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(code.into_bytes()))
+}
+
+/// The page's hook with a token, and the variable with its key.
+#[test]
+fn judges_tokens() {
+    let mut manifests = customized();
+    let mut container =
+        manifests.spec("EnvoyProxy")["provider"]["kubernetes"]["envoyDeployment"]["container"].clone();
+    let env: Value = serde_saphyr::from_str(&block("envoy-gateway-env")).unwrap();
+    assert_eq!(env["env"][0]["name"], TOKEN_KEY.0);
+    container["env"] = env["env"].clone();
+    let proxy = manifests.0.iter_mut().find(|it| it["kind"] == "EnvoyProxy").unwrap();
+    proxy["spec"]["provider"]["kubernetes"]["envoyDeployment"]["container"] = container;
+    assert_eq!(crd::faults(proxy), Vec::<String>::new());
+    let policy = manifests.0.iter_mut().find(|it| it["kind"] == "EnvoyExtensionPolicy").unwrap();
+    let config = block("envoy-gateway-token").replace("203.0.113.0/24", "127.0.0.1");
+    policy["spec"]["dynamicModule"][0]["config"] = serde_saphyr::from_str(&config).unwrap();
+    assert_eq!(crd::faults(policy), Vec::<String>::new());
+    let generated = manifests.translate();
+    on_every_envoy_natively(|version| {
+        let Proxy { gate, .. } = &Proxy::start(version, &generated);
+        for protocol in Protocol::BOTH {
+            let with = |token: &str| TestDelivery::completed().path(&format!("/webhook/{token}"));
+            let arrival = gate.accepts(protocol, &with(&token(TOKEN_KEY.1)));
+            assert_eq!(arrival.header(header::PROOFS).as_deref(), Some("token"));
+            assert!(!arrival.path.contains("eyJ"), "{}", arrival.path);
+            gate.refuses(protocol, &with(&token("another key of the tests, 32 bytes")), 401, "token-invalid");
+            gate.refuses(protocol, &TestDelivery::completed(), 401, "token-missing");
+        }
+        let log = gate.envoy.access_log();
+        assert!(!log.iter().any(|line| line.to_string().contains("eyJ")), "{log:?}");
+        assert!(!gate.envoy.log().contains("eyJ"));
     });
 }
 

@@ -1,5 +1,5 @@
 //! Makes Envoy's configuration of manifests like Envoy Gateway 1.9, for the fields that `deploy/envoy-gateway` uses. Any other
-//! field panics. After `internal/gatewayapi` and `internal/xds` of envoyproxy/gateway at d32f282942.
+//! field panics. After `internal/gatewayapi` and `internal/xds` of envoyproxy/gateway at v1.9.0.
 
 use serde_json::{Map, Value, json};
 
@@ -150,7 +150,7 @@ impl Manifests {
     }
 
     fn manager(&self, policy: &Value, listener: &Value, filters: &[Value]) -> Value {
-        only(&policy["headers"], &["withUnderscoresAction", "maxRequestHeaderLimit", "earlyRequestHeaders"]);
+        only(&policy["headers"], &["withUnderscoresAction", "earlyRequestHeaders"]);
         only(&policy["path"], &["escapedSlashesAction"]);
         only(&policy["http1"], &["http10", "ignoredUpgradeTypes"]);
         let http2 = &policy["http2"];
@@ -218,9 +218,6 @@ impl Manifests {
         set(&mut manager, "stream_idle_timeout", &http["streamIdleTimeout"]);
         set(&mut manager["common_http_protocol_options"], "idle_timeout", &http["idleTimeout"]);
         let headers = &policy["headers"];
-        if let Some(limit) = bytes(&headers["maxRequestHeaderLimit"]) {
-            manager["max_request_headers_kb"] = json!(limit / 1024);
-        }
         if !headers["earlyRequestHeaders"].is_null() {
             manager["early_header_mutation_extensions"] = early_mutation(&headers["earlyRequestHeaders"]);
         }
