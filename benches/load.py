@@ -73,13 +73,12 @@ def check(seen, arrived, moved, variant):
             raise Failed(f"Envoy answered {kind} to {moved(f'http.edge.downstream_rq_{kind}')} requests.")
     if not answered <= moved("cluster.video_service.upstream_rq_200") <= sent:
         raise Failed("the service did not answer every request 200.")
-    accepted = moved(
-        "wasmcustom.blobgate_responses_total.environment=development.hook=veo3.status=200.reason=-"
-    )
-    if judged and not answered <= accepted <= sent:
+    counter = "wasmcustom.blobgate_responses_total.environment=development.hook={}.status=200.reason=-"
+    accepted = moved(counter.format(variant.hook or "veo3"))
+    if variant.counts and not answered <= accepted <= sent:
         raise Failed(f"{answered} requests got a response, and the gate accepted {accepted}.")
-    if not judged and accepted:
-        raise Failed("a variant without the gate has a envoy.")
+    if not variant.counts and accepted:
+        raise Failed("a variant without the gate has the gate.")
 
 
 # The answers of a variant that judges.
@@ -147,7 +146,8 @@ def check_answers(envoy, variant, tokens=None):
         answer.read()
         connection.close()
         if answer.status != expected:
-            raise Failed(f"{variant.label}: `{name}` got {answer.status}, and {expected} is right.")
+            wrong = f"`{name}` got {answer.status}, and {expected} is right. Its last lines:"
+            raise Failed(f"{variant.label}: {wrong}\n{envoy.last_lines()}")
         got = f"accepted {variant.hook} completed veo3:{GENERATION}:completed"
         if expected == 200 and answer.headers["x-got"] != got:
             raise Failed(f"{variant.label}: `{name}` reached the service with `{answer.headers['x-got']}`, and `{got}` is right.")

@@ -44,7 +44,9 @@ class Shipped:
         self.filter = found(text, r"          - name: blobgate\n(?: {12}.*\n)+")
         self.signs = found(self.filter, r"(?<=^ {18}value:\n)(?: {20}.*\n)+", re.MULTILINE)
         self.open = change(self.signs, r" *sign: \{env: .*\n", "")
-        self.hs256 = change(self.open, r"trust: \{any_of: \[token, confirmed\]\}", "trust: {any_of: [token]}")
+        # As Lua and ext_authz do: no confirmation, and an authenticated sender's violation is refused.
+        rule = r"trust: \{any_of: \[token, confirmed\]\}(\n(?:.*\n)*? +)quarantine: route"
+        self.hs256 = change(self.open, rule, r"trust: {any_of: [token]}\1quarantine: none")
 
     def eddsa(self, public):
         return change(self.hs256, r"\{alg: HS256, env: BLOBGATE_TOKEN_KEY\}", f'{{alg: EdDSA, public: "{public}"}}')
