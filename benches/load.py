@@ -146,7 +146,8 @@ def check_answers(envoy, variant, tokens=None):
         answer.read()
         connection.close()
         if answer.status != expected:
-            wrong = f"`{name}` got {answer.status}, and {expected} is right. Its last lines:"
+            reason = answer.headers.get("blobgate-reason", "no reason")
+            wrong = f"`{name}` got {answer.status} ({reason}), and {expected} is right. Its last lines:"
             raise Failed(f"{variant.label}: {wrong}\n{envoy.last_lines()}")
         got = f"accepted {variant.hook} completed veo3:{GENERATION}:completed"
         if expected == 200 and answer.headers["x-got"] != got:

@@ -101,7 +101,7 @@ class Shipped:
             "                  allowed_upstream_headers:\n"
             "                    patterns: [{prefix: blobgate-}, {prefix: webhook-}, {exact: idempotency-key}, {exact: content-type}]\n"
             "              allowed_headers:\n"
-            "                patterns: [{exact: content-type}, {exact: content-encoding}, {prefix: x-forwarded-}]\n"
+            "                patterns: [{exact: content-type}, {exact: content-encoding}, {exact: x-forwarded-proto}, {exact: x-envoy-external-address}]\n"
             "              with_request_body: {max_request_bytes: 65536, allow_partial_message: false}\n"
             "              status_on_error: {code: 503}\n"
             "              clear_route_cache: true\n"
