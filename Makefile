@@ -16,34 +16,41 @@ export BLOBGATE_MACHINE := $(shell id -u; command -v nginx node prometheus pytho
 # The inbox with failpoints, for `make kill`. --workspace: the same dependency features as in `make test`, which has built
 # them.
 FAILPOINTS := --locked --workspace --features blobgate-cli/failpoints --target-dir target/failpoints
+# The build of the gate in `make run`: wasm or native.
+export MODULE := $(or $(MODULE),wasm)
 # What `make install` copies, and to where.
 PREFIX ?= /usr/local
 PROGRAM ?= target/release/blobgate
+NATIVE ?= target/native/libblobgate.so
 export DESTDIR
 
-.PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run release install check-run demo test test-native native-crash-test soak kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget units boot compose empty-native bench count bench-inbox bench-smoke clean
+# No verb is a file: files have a slash.
+.PHONY: $(shell sed -n 's/^\([a-z][a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 #: For users:
 
 help: ## list the verbs
 	@sed -n -e 's/^#: \(.*\)/\n\1/p' -e 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | sed 1d | expand -t 16
 
-run: build ## start the gate, the inbox, demo services and a sandbox until Ctrl-C; INBOX=0: no inbox
+run: known-module $(if $(filter native,$(MODULE)),native,build) ## start the gate, the inbox, demo services and a sandbox until Ctrl-C; INBOX=0: no inbox; MODULE=native: the native module
 	@dev/need openssl && dev/certificate && dev/secrets
 	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
-	@envoy=$$(dev/envoy 1.40.0) && exec target/debug/blobgate up --dev --envoy "$$envoy" $(if $(filter 0,$(INBOX)),--no-inbox)
+	@envoy=$$(dev/envoy 1.40.0) && exec target/debug/blobgate up --dev --module "$$MODULE" --envoy "$$envoy" $(if $(filter 0,$(INBOX)),--no-inbox)
 
-release: build ## build the module and the tool for `make install`
+known-module:
+	@case "$$MODULE" in wasm | native) ;; *) echo "cannot run the module '$$MODULE': no such build. Set MODULE to wasm or native." >&2; exit 2 ;; esac
+
+release: build $(if $(filter native,$(MODULE)),native) ## build the module and the tool for `make install`; MODULE=native: also the native module
 	cargo build --locked --release --bin blobgate
 
 install: ## copy what `make release` built, and the systemd units, to PREFIX, /usr/local by default
-	@dev/install "$(PREFIX)" "$(PROGRAM)"
+	@dev/install "$(PREFIX)" "$(PROGRAM)" "$(NATIVE)"
 
 demo: rust ## send sample deliveries to the running gate and show the results
 	@cargo build --locked --quiet $(BLOBGATE_TOOL_WITH) --bin blobgate
 	@target/debug/blobgate demo $(ARGS)
 
-test: build build-crash-test tools test-core ## run every test that needs no Docker, on Envoy 1.40.0; ENVOYS="1.36.4 1.38.2 1.40.0" for all three
+test: build build-crash-test native tools test-core ## run every test that needs no Docker, on Envoy 1.40.0; ENVOYS="1.36.4 1.38.2 1.40.0" for all three
 	cargo test --locked --workspace --exclude blobgate
 	RUST_TEST_THREADS=8 cargo test --locked --workspace --test field -- --skip failing_events --skip drain_rate
 	RUST_TEST_THREADS=4 cargo test --locked --workspace --test field -- failing_events drain_rate
@@ -92,6 +99,9 @@ kill: rust ## prove that no event is lost, in 300 rounds for each store; less wi
 
 build: rust ## compile the module, target/wasm32-wasip1/release/blobgate.wasm
 	dev/module
+
+native: cargo ## compile the native module for Envoy 1.38 and later, target/native/libblobgate.so
+	dev/native
 
 build-crash-test: rust # the module with the feature crash-test, which traps on a request header
 	dev/module --features crash-test --target-dir target/crash-test

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import time
 
-from parts import BENCHES, CONNECTIONS, LIBC, PR_SET_PDEATHSIG, Failed, find
+from parts import BENCHES, CONNECTIONS, LIBC, PATIENCE, PR_SET_PDEATHSIG, Failed, find
 
 
 def load(machine, envoy, upstream, seconds, variant):
@@ -19,7 +19,7 @@ def load(machine, envoy, upstream, seconds, variant):
     started, (busy, stolen) = time.monotonic(), machine.busy()
     ours, served, cpu = own_cpu() + upstream.cpu(), service(), envoy.cpu()
     wrk = subprocess.run(
-        [find("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", BENCHES / "load.lua"]
+        [find("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "30s", "-s", BENCHES / "load.lua"]
         + [f"https://127.0.0.1:{envoy.port}", "--", str(time.time_ns() % 2**31), variant.path],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -138,7 +138,7 @@ def check_answers(envoy, variant, tokens=None):
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     for name, path, headers, body, expected in probes(variant, tokens):
-        connection = http.client.HTTPSConnection("127.0.0.1", envoy.port, context=context, timeout=30)
+        connection = http.client.HTTPSConnection("127.0.0.1", envoy.port, context=context, timeout=PATIENCE)
         headers = {"content-type": "application/json", "x-probe": "1"} | headers
         method = headers.pop(":method", "POST")
         connection.request(method, path, body.encode() if isinstance(body, str) else body, headers)

@@ -11,6 +11,11 @@ pub(crate) mod exports;
 mod raw;
 mod stream;
 
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
+
 pub(crate) use stream::{
     Attribute, BodyPart, CallResponse, EnvoyConfig, EnvoyStream, HeaderMap, HeaderPair, LogLevel, MetricId,
     log,
@@ -42,6 +47,8 @@ pub(crate) trait Module: Send + Sync + Sized + 'static {
     fn on_request_trailers(stream: &Self::Stream, envoy: EnvoyStream<'_>) -> Step;
     /// The response to a call; `None` where no response came.
     fn on_call_response(stream: &Self::Stream, envoy: EnvoyStream<'_>, response: Option<&CallResponse<'_>>);
+    /// Envoy responds itself. Its response then passes the hooks of responses.
+    fn on_local_reply(stream: &Self::Stream, details: &[u8]);
     fn on_response_headers(stream: &Self::Stream, envoy: EnvoyStream<'_>, ending: Ending) -> Step;
     fn on_response_body(stream: &Self::Stream, envoy: EnvoyStream<'_>);
     fn on_response_trailers(stream: &Self::Stream, envoy: EnvoyStream<'_>);
@@ -164,7 +171,7 @@ pub(crate) unsafe fn hook<M: Module, R>(
     // SAFETY: the share of the line above.
     let held = unsafe { Rc::from_raw(stream) };
     // SAFETY: the caller promises a valid object.
-    let object = || unsafe { EnvoyStream::new(envoy, &held.is_destroyed) };
+    let object = || unsafe { EnvoyStream::new(envoy) };
     let result = guarded(|| run(&held.stream, object())).unwrap_or_else(|| {
         if !held.is_destroyed.get() {
             let _ = guarded(|| M::on_panic(&held.stream, object(), phase));
@@ -195,6 +202,17 @@ pub(crate) unsafe fn call_done<M: Module>(
     };
     // SAFETY: the caller promises it.
     unsafe { hook::<M, ()>(envoy, stream, (Phase::Request, ()), run) }
+}
+
+/// # Safety
+/// As for [`hook`]. The bytes are valid during the call.
+pub(crate) unsafe fn local_reply<M: Module>(envoy: *mut c_void, stream: *const c_void, details: Buffer) {
+    let run = |stream: &M::Stream, _: EnvoyStream<'_>| {
+        // SAFETY: the caller promises valid bytes.
+        M::on_local_reply(stream, unsafe { details.0.as_slice() });
+    };
+    // SAFETY: the caller promises it.
+    unsafe { hook::<M, ()>(envoy, stream, (Phase::Complete, ()), run) }
 }
 
 /// Runs `run`; `None` after a panic. A payload whose drop panics again would end Envoy, so it is forgotten.

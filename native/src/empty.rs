@@ -34,6 +34,8 @@ impl Module for EmptyModule {
 
     fn on_call_response((): &(), _envoy: EnvoyStream<'_>, _response: Option<&CallResponse<'_>>) {}
 
+    fn on_local_reply((): &(), _details: &[u8]) {}
+
     fn on_response_headers((): &(), _envoy: EnvoyStream<'_>, _ending: Ending) -> Step {
         Step::Continue
     }

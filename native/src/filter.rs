@@ -6,7 +6,7 @@ mod crash_test;
 use crate::abi::{self, BodyStep, CallResponse, EnvoyConfig, EnvoyStream, LogLevel, Module, Phase, Step};
 use crate::answer::Answer;
 use crate::counters::Metrics;
-use crate::host::{AccessLogValues, HookHost, Loaded};
+use crate::host::{AccessLogValues, HookHost, Loaded, LocalReplyDetails};
 use crate::ticker::Ticker;
 use blobgate::Config;
 use blobgate::exchange::{Exchange, Flow, Gate, MAX_RESPONSE_BYTES, ProviderResponse};
@@ -26,6 +26,7 @@ pub(crate) struct GateStream {
     /// `None` after a panic.
     exchange: RefCell<Option<Exchange>>,
     access_log: AccessLogValues,
+    local_reply: LocalReplyDetails,
     /// Whether the request has a response, of the gate, of Envoy or of the service.
     has_response: Cell<bool>,
 }
@@ -46,12 +47,28 @@ impl GateStream {
         envoy: EnvoyStream<'hook>,
         event: impl FnOnce(&mut Exchange, &mut HookHost<'hook>) -> Flow,
     ) -> Driven<'hook> {
-        let mut host = HookHost::new(envoy, &self.loaded, &self.access_log);
+        let mut host = HookHost::new(envoy, &self.loaded, &self.access_log, &self.local_reply);
         let mut exchange = self.exchange.try_borrow_mut().ok();
         let exchange = exchange.as_mut().and_then(|exchange| exchange.as_mut());
         let flow = exchange.map(|exchange| event(exchange, &mut host));
         let HookHost { envoy, answer, has_new_head, .. } = host;
         Driven { envoy, flow, answer, has_new_head }
+    }
+
+    /// Passes an event of the request. Envoy does not run the response hooks on the module's own response, so that the exchange
+    /// gets it here.
+    fn drive_request<'hook>(
+        &'hook self,
+        envoy: EnvoyStream<'hook>,
+        event: impl FnOnce(&mut Exchange, &mut HookHost<'hook>) -> Flow,
+    ) -> Driven<'hook> {
+        self.drive(envoy, |exchange, host| {
+            let flow = event(exchange, host);
+            if host.answer.is_some() {
+                exchange.on_response_headers(host, Ending::Later);
+            }
+            flow
+        })
     }
 
     /// The next step of the request. Without an exchange the request waits for the response that its panic caused.
@@ -102,13 +119,14 @@ impl Module for GateModule {
             loaded: Arc::clone(&self.0),
             exchange: RefCell::new(Some(Exchange::new(Arc::clone(&self.0.gate)))),
             access_log: AccessLogValues::default(),
+            local_reply: LocalReplyDetails::default(),
             has_response: Cell::new(false),
         }
     }
 
     fn on_request_headers(stream: &GateStream, mut envoy: EnvoyStream<'_>, ending: Ending) -> Step {
         stream.loaded.metrics.show_version(&mut envoy);
-        let driven = stream.drive(envoy, |exchange, host| {
+        let driven = stream.drive_request(envoy, |exchange, host| {
             #[cfg(feature = "crash-test")]
             crash_test::crash_if_asked(host, b"headers");
             exchange.on_request_headers(host, ending)
@@ -121,7 +139,7 @@ impl Module for GateModule {
         if stream.has_response.get() {
             return BodyStep::Discard;
         }
-        let driven = stream.drive(envoy, |exchange, host| {
+        let driven = stream.drive_request(envoy, |exchange, host| {
             #[cfg(feature = "crash-test")]
             crash_test::crash_if_asked(host, b"body");
             let size = host.body_size();
@@ -138,7 +156,7 @@ impl Module for GateModule {
         if stream.has_response.get() {
             return Step::Stop;
         }
-        let driven = stream.drive(envoy, |exchange, host| exchange.on_request_trailers(host));
+        let driven = stream.drive_request(envoy, |exchange, host| exchange.on_request_trailers(host));
         stream.finish_request(driven).into()
     }
 
@@ -148,7 +166,7 @@ impl Module for GateModule {
             status: response.header(":status").unwrap_or_default(),
             body: &body,
         });
-        let mut driven = stream.drive(envoy, |exchange, host| {
+        let mut driven = stream.drive_request(envoy, |exchange, host| {
             #[cfg(feature = "crash-test")]
             crash_test::crash_if_asked(host, b"confirm");
             exchange.on_provider_response(host, response)
@@ -161,6 +179,12 @@ impl Module for GateModule {
         }
     }
 
+    fn on_local_reply(stream: &GateStream, details: &[u8]) {
+        if let Ok(mut kept) = stream.local_reply.try_borrow_mut() {
+            *kept = details.to_vec();
+        }
+    }
+
     fn on_response_headers(stream: &GateStream, envoy: EnvoyStream<'_>, ending: Ending) -> Step {
         stream.has_response.set(true);
         let Driven { envoy, flow, answer, .. } = stream.drive(envoy, |exchange, host| {
@@ -169,7 +193,7 @@ impl Module for GateModule {
             exchange.on_response_headers(host, ending)
         });
         if let Some(answer) = answer {
-            answer.send_instead(envoy);
+            answer.send(envoy);
         }
         flow.unwrap_or(Flow::Continue).into()
     }

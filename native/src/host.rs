@@ -5,7 +5,7 @@ use crate::counters::Metrics;
 use crate::ticker::{self, Ticker};
 use crate::{answer::Answer, cells};
 use blobgate::exchange::{CallError, Counter, Gate, Host, LogHost, Property, SharedCell, VersionConflict};
-use blobgate::headers::Headers;
+use blobgate::headers::{Headers, PackedHeaders};
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -21,13 +21,17 @@ pub(crate) struct Loaded {
 /// Values for the access log, by their keys. Envoy accepts only the first value of a key, so they wait for the stream's end.
 pub(crate) type AccessLogValues = RefCell<Vec<(String, String)>>;
 
+/// Envoy's reason for its own response, empty without one. Envoy 1.38 has it only in a hook, and not as an attribute.
+pub(crate) type LocalReplyDetails = RefCell<Vec<u8>>;
+
 /// The host during one hook.
 #[derive(Debug)]
 pub(crate) struct HookHost<'hook> {
     pub(crate) envoy: EnvoyStream<'hook>,
     loaded: &'hook Loaded,
     access_log: &'hook AccessLogValues,
-    /// The exchange's response. Envoy gets it after the hook's work, because it then runs further hooks of the stream.
+    local_reply: &'hook LocalReplyDetails,
+    /// The exchange's response. Envoy gets it after the hook's work, because it may then run further hooks of the stream.
     pub(crate) answer: Option<Answer>,
     /// Whether a request header has changed.
     pub(crate) has_new_head: bool,
@@ -38,8 +42,9 @@ impl<'hook> HookHost<'hook> {
         envoy: EnvoyStream<'hook>,
         loaded: &'hook Loaded,
         access_log: &'hook AccessLogValues,
+        local_reply: &'hook LocalReplyDetails,
     ) -> Self {
-        Self { envoy, loaded, access_log, answer: None, has_new_head: false }
+        Self { envoy, loaded, access_log, local_reply, answer: None, has_new_head: false }
     }
 
     /// The size of the request's body so far.
@@ -55,6 +60,13 @@ impl<'hook> HookHost<'hook> {
         [is_buffered.then_some(BodyPart::BufferedRequest), (!is_one).then_some(BodyPart::ReceivedRequest)]
     }
 
+    fn response_code_details(&self) -> Vec<u8> {
+        // Envoy's word for a response that is not its own.
+        const OF_SERVICE: &[u8] = b"via_upstream";
+        let details = self.local_reply.try_borrow().map(|details| details.clone()).unwrap_or_default();
+        if details.is_empty() { OF_SERVICE.to_vec() } else { details }
+    }
+
     fn remove_all(&mut self, map: HeaderMap) {
         let mut names: Vec<Vec<u8>> = Vec::with_capacity(self.envoy.header_count(map));
         self.envoy.each_header(map, |name, _| names.push(name.to_vec()));
@@ -66,11 +78,9 @@ impl<'hook> HookHost<'hook> {
 
 impl Host for HookHost<'_> {
     fn request_headers(&mut self) -> Headers {
-        let mut list = Vec::with_capacity(self.envoy.header_count(HeaderMap::Request));
-        self.envoy.each_header(HeaderMap::Request, |name, value| {
-            list.push((String::from_utf8_lossy(name).into_owned(), value.to_vec()));
-        });
-        Headers::new(list)
+        let mut packed = PackedHeaders::with_capacity(self.envoy.header_count(HeaderMap::Request));
+        self.envoy.each_header(HeaderMap::Request, |name, value| packed.push(name, value));
+        Headers::from_packed(packed)
     }
 
     fn request_header(&mut self, name: &str) -> Option<Vec<u8>> {
@@ -121,12 +131,15 @@ impl Host for HookHost<'_> {
             // Envoy 1.38 has no callback for the direct peer. A set_filter_state filter before this one sets it.
             Property::Peer => self.envoy.filter_state("blobgate.peer"),
             Property::TlsVersion => self.envoy.attribute(Attribute::TlsVersion),
-            Property::ResponseCodeDetails => self.envoy.attribute(Attribute::ResponseCodeDetails),
+            Property::ResponseCodeDetails => return Some(self.response_code_details()),
         };
         value.filter(|value| !value.is_empty()).map(<[u8]>::to_vec)
     }
 
     fn response_header(&mut self, name: &str) -> Option<Vec<u8>> {
+        if let Some(answer) = &self.answer {
+            return answer.header(name).map(String::into_bytes);
+        }
         self.envoy.header(HeaderMap::Response, name).map(<[u8]>::to_vec)
     }
 
@@ -139,10 +152,16 @@ impl Host for HookHost<'_> {
     }
 
     fn set_response_header(&mut self, name: &str, value: &str) {
+        if let Some(answer) = &mut self.answer {
+            return answer.set_header(name, value);
+        }
         self.envoy.set_header(HeaderMap::Response, name.as_bytes(), value.as_bytes());
     }
 
     fn remove_response_header(&mut self, name: &str) {
+        if let Some(answer) = &mut self.answer {
+            return answer.remove_header(name);
+        }
         self.envoy.remove_header(HeaderMap::Response, name.as_bytes());
     }
 
@@ -155,8 +174,7 @@ impl Host for HookHost<'_> {
     }
 
     fn respond(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) {
-        let is_head = self.envoy.header(HeaderMap::Request, ":method") == Some(b"HEAD");
-        self.answer = Some(Answer::new(status, headers, body, is_head));
+        self.answer = Some(Answer::new(status, headers, body));
     }
 
     fn call_provider(

@@ -20,6 +20,9 @@ mod filter;
 mod host;
 mod ticker;
 
+#[cfg(test)]
+mod tests;
+
 #[cfg(not(feature = "empty"))]
 abi::exports::export!(filter::GateModule);
 #[cfg(feature = "empty")]

@@ -14,11 +14,15 @@ use std::collections::BTreeMap;
 
 const RESPONSES: &str = "blobgate_responses_total";
 
-/// The series of the gate, with their values. The gauge of the version is not one of them.
+/// The series about the module itself. The second one is the native module's.
+const OF_MODULE: [&str; 2] = ["blobgate_info", "blobgate_module_panics_total"];
+
+/// The series of the gate about requests, with their values.
 fn series(envoy: &EnvoyProcess) -> BTreeMap<String, String> {
     let text = envoy.admin("GET", "/stats/prometheus").text();
-    let lines =
-        text.lines().filter(|line| line.starts_with("blobgate_") && !line.starts_with("blobgate_info"));
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with("blobgate_") && !OF_MODULE.iter().any(|name| line.starts_with(name)));
     lines
         .filter_map(|line| line.rsplit_once(' '))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

@@ -3,7 +3,7 @@
 
 use crate::support::client::Protocol;
 use crate::support::{Bootstrap, H1, H2, Reply, TestDelivery, TestGate};
-use crate::{PROVEN, confirms, native, on_every_envoy};
+use crate::{TOKEN_HOOK, confirms, native, on_every_envoy};
 use serde_json::{Value, json};
 
 /// The largest `max_body_bytes`.
@@ -66,7 +66,7 @@ fn confirmed_bodies_up_to_the_gates_limit_pass() {
         let gate = native(version, |shipped| of_gateway(shipped.gate(&configuration())));
         gate.provider.reply(confirms(&TestDelivery::completed()));
         for protocol in Protocol::BOTH {
-            let largest = TestDelivery::completed_of(LARGEST).path(PROVEN);
+            let largest = TestDelivery::completed_of(LARGEST).path(TOKEN_HOOK);
             gate.accepts(protocol, &largest);
             gate.accepts(protocol, &largest.pieces_of(30_011).undeclared());
         }
@@ -102,7 +102,7 @@ fn each_kind_of_delivery_works() {
             gate.refuses(protocol, &TestDelivery::of("{"), 400, "json-invalid");
             gate.refuses(protocol, &TestDelivery::completed().method("GET"), 405, "method-not-allowed");
             gate.provider.reply(Reply::status(404).body(r#"{"detail":"TASK_NOT_FOUND"}"#));
-            gate.refuses(protocol, &TestDelivery::completed().path(PROVEN), 403, "not-confirmed");
+            gate.refuses(protocol, &TestDelivery::completed().path(TOKEN_HOOK), 403, "not-confirmed");
         }
     });
 }

@@ -52,11 +52,11 @@ fn native_with(version: &Version, options: Options, change: impl FnOnce(Bootstra
 }
 
 /// The path of the shipped hook that needs a proof.
-const PROVEN: &str = "/hooks/veo3";
+const TOKEN_HOOK: &str = "/hooks/veo3";
 
 /// A delivery that needs a confirmation.
 fn tokenless() -> TestDelivery {
-    TestDelivery::completed().path(PROVEN)
+    TestDelivery::completed().path(TOKEN_HOOK)
 }
 
 /// The status API confirms the delivery.

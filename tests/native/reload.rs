@@ -5,7 +5,7 @@ use crate::support::client::Protocol;
 use crate::support::{
     Bootstrap, GateModule, H1, H2, Options, Reply, TestDelivery, TestGate, eventually, metrics,
 };
-use crate::{PROVEN, confirms, named, native_with, on_every_envoy, tokenless};
+use crate::{TOKEN_HOOK, confirms, named, native_with, on_every_envoy, tokenless};
 use blobgate::contract::header;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -194,7 +194,7 @@ fn a_waiting_delivery_survives_an_unload() {
                 assert!(!waiting.is_finished(), "it waits during the update");
                 assert_eq!(waiting.join().unwrap().status, 200);
             });
-            assert_eq!(gate.take_one().path, PROVEN);
+            assert_eq!(gate.take_one().path, TOKEN_HOOK);
         }
     });
 }

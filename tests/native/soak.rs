@@ -31,7 +31,7 @@ fn mix() -> Vec<(TestDelivery, u16)> {
         (TestDelivery::completed().header("content-type", "application/grpc"), 200),
         (tokenless(), 200),
         // Contradicts the status API. The gate caches the denial.
-        (TestDelivery::json(&another).path(crate::PROVEN), 403),
+        (TestDelivery::json(&another).path(crate::TOKEN_HOOK), 403),
     ]
 }
 

@@ -99,9 +99,9 @@ macro_rules! export {
                     abi::hook::<$module, _>(envoy, stream, (Phase::Complete, ()), run);
                 }
                 fn envoy_dynamic_module_on_http_filter_local_reply(
-                    _envoy: *mut c_void, _stream: *const c_void, _status: u32, _details: Buffer,
-                    _resets: bool,
+                    envoy: *mut c_void, stream: *const c_void, _status: u32, details: Buffer, _resets: bool,
                 ) -> u32 {
+                    abi::local_reply::<$module>(envoy, stream, details);
                     Step::Continue.status()
                 }
                 fn envoy_dynamic_module_on_http_filter_scheduled(

@@ -96,11 +96,6 @@ unsafe extern "C" {
         header_count: usize,
         is_last: bool,
     );
-    pub(super) fn envoy_dynamic_module_callback_http_send_response_data(
-        stream: StreamPtr,
-        data: Bytes,
-        is_last: bool,
-    );
     pub(super) fn envoy_dynamic_module_callback_http_filter_reset_stream(
         stream: StreamPtr,
         reason: u32,

@@ -1,7 +1,6 @@
 //! Envoy's side of a stream and of a configuration, as safe methods.
 
 use super::raw::{self, Bytes, HeaderBytes};
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::mem::{self, MaybeUninit};
 use std::ptr;
@@ -27,7 +26,6 @@ pub(crate) enum BodyPart {
 /// An attribute of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attribute {
-    ResponseCodeDetails,
     SourceAddress,
     TlsVersion,
 }
@@ -129,15 +127,14 @@ pub(super) fn config_set_gauge() -> Option<raw::ConfigSetGauge> {
 #[derive(Debug)]
 pub(crate) struct EnvoyStream<'hook> {
     stream: raw::StreamPtr,
-    is_destroyed: &'hook Cell<bool>,
+    hook: PhantomData<&'hook mut ()>,
 }
 
-impl<'hook> EnvoyStream<'hook> {
+impl EnvoyStream<'_> {
     /// # Safety
-    /// `stream` is valid until the hook that got it returns, and so is this object. `is_destroyed` becomes true once Envoy has
-    /// destroyed the module's part of the stream.
-    pub(super) unsafe fn new(stream: raw::StreamPtr, is_destroyed: &'hook Cell<bool>) -> Self {
-        Self { stream, is_destroyed }
+    /// `stream` is valid until the hook that got it returns, and so is this object.
+    pub(super) unsafe fn new(stream: raw::StreamPtr) -> Self {
+        Self { stream, hook: PhantomData }
     }
 
     /// Passes each header to `visit`, in Envoy's order.
@@ -366,9 +363,9 @@ impl<'hook> EnvoyStream<'hook> {
         unsafe { raw::envoy_dynamic_module_callback_http_clear_route_cache(self.stream) }
     }
 
-    /// Responds to a request without a response so far. Envoy runs the response hooks of this stream meanwhile, and may end the
-    /// stream. The pseudo header `:status` is one of the headers.
-    pub(crate) fn respond(self, headers: &[HeaderPair<'_>], body: &[u8]) {
+    /// Responds with headers alone to a request without a response so far. It is no local reply of Envoy. Envoy may run other
+    /// hooks of this stream meanwhile, and may end the stream. The pseudo header `:status` is one of the headers.
+    pub(crate) fn respond(self, headers: &[HeaderPair<'_>]) {
         let headers = header_list(headers);
         // SAFETY: the stream is valid during the hook, and Envoy copies the headers.
         unsafe {
@@ -376,18 +373,8 @@ impl<'hook> EnvoyStream<'hook> {
                 self.stream,
                 headers.as_ptr(),
                 headers.len(),
-                body.is_empty(),
+                true,
             );
-        }
-        if !body.is_empty() && !self.is_destroyed.get() {
-            // SAFETY: the stream is not destroyed, and Envoy copies the body.
-            unsafe {
-                raw::envoy_dynamic_module_callback_http_send_response_data(
-                    self.stream,
-                    Bytes::of(body),
-                    true,
-                );
-            }
         }
     }
 
@@ -468,7 +455,7 @@ impl<'hook> CallResponse<'hook> {
 impl Bytes {
     pub(super) const NULL: Self = Self { start: ptr::null(), length: 0 };
 
-    fn of(bytes: &[u8]) -> Self {
+    pub(super) fn of(bytes: &[u8]) -> Self {
         Self { start: bytes.as_ptr(), length: bytes.len() }
     }
 
@@ -504,7 +491,6 @@ impl BodyPart {
 impl Attribute {
     fn id(self) -> u32 {
         match self {
-            Attribute::ResponseCodeDetails => 16,
             Attribute::SourceAddress => 24,
             Attribute::TlsVersion => 31,
         }
