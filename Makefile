@@ -145,20 +145,23 @@ fuzz: ## search for crashes, 10 minutes for each target; less with MINUTES=1, TA
 	@dev/need cargo nightly cargo-fuzz c++ python3
 	@fuzz/run $(TARGETS)
 
-bench: build ## measure the cost of the gate
-	benches/run
+empty-native: cargo # a native module that does nothing, to compare with
+	dev/native --features empty --target-dir target/empty-native
 
-count: build ## count instructions and cache misses of a delivery, independent of the machine's load; needs valgrind; ONLY=gate for less
-	benches/count $(if $(ONLY),--only $(ONLY))
+bench: build native empty-native ## compare the cost of the gate with empty filters, Lua and ext_authz; ARGS="--write" puts it into the book
+	cargo build --locked --profile measured -p blobgate-testkit --example ext_authz
+	benches/run $(ARGS)
+
+count: build native empty-native ## count instructions and cache misses of a delivery, independent of the machine's load; needs valgrind; ONLY="wasm native" for less
+	benches/count $(foreach name,$(ONLY),--only $(name))
 
 bench-inbox: build ## measure how fast the inbox stores and delivers; needs PostgreSQL, wrk, nginx and two idle cores
 	cargo build --locked --profile measured --bin blobgate --example open_loop
 	benches/inbox/run $(ARGS)
 
-bench-smoke: build ## run every bench briefly with debug builds, and check the answers but no numbers
-	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate --example open_loop
+bench-smoke: build native empty-native ## run every bench briefly with debug builds, and check the answers but no numbers
+	cargo build --locked $(or $(BLOBGATE_TOOL_WITH),-p blobgate-cli -p blobgate-testkit) --bin blobgate --example open_loop --example ext_authz
 	benches/run --smoke
-	benches/count --smoke --only "no filter" --only "empty filter"
 	benches/inbox/run --smoke
 
 oncall: build tools ## try faults on real stacks with a real Prometheus, and evaluate each expression of rules and dashboard
