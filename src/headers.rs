@@ -90,7 +90,10 @@ impl Headers {
 
     /// The first raw value of `name`, or nothing. Use it for pseudo-headers, which HTTP does not allow to repeat.
     pub fn first(&self, name: &str) -> &[u8] {
-        self.iter().find(|(key, _)| *key == name).map_or(&[], |(_, value)| value)
+        let first = self.list.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_slice());
+        #[cfg(not(target_family = "wasm"))]
+        let first = first.or_else(|| self.packed.first(name));
+        first.unwrap_or_default()
     }
 
     /// Removes each header whose name `keep` rejects.
@@ -102,19 +105,18 @@ impl Headers {
 
     /// Every raw value of `name`.
     fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value)
+        let all = self.list.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_slice());
+        #[cfg(not(target_family = "wasm"))]
+        let all = all.chain(self.packed.all(name));
+        all
     }
 
     /// Every name, once for each repeat.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.iter().map(|(name, _)| name)
-    }
-
-    fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let list = self.list.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        let names = self.list.iter().map(|(name, _)| name.as_str());
         #[cfg(not(target_family = "wasm"))]
-        let list = list.chain(self.packed.iter());
-        list
+        let names = names.chain(self.packed.names());
+        names
     }
 }
 

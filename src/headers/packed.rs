@@ -35,13 +35,26 @@ impl PackedHeaders {
         self.places.push([(starts.0, self.names.len()), (starts.1, self.values.len())]);
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.places.iter().map(|[name, value]| {
-            (
-                self.names.get(name.0..name.1).unwrap_or_default(),
-                self.values.get(value.0..value.1).unwrap_or_default(),
-            )
-        })
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.places.iter().map(|[name, _]| self.names.get(name.0..name.1).unwrap_or_default())
+    }
+
+    /// The first value of a name.
+    pub(super) fn first(&self, name: &str) -> Option<&[u8]> {
+        let [_, value] = self.places.iter().find(|[place, _]| self.has_name(*place, name))?;
+        self.values.get(value.0..value.1)
+    }
+
+    /// Every value of a name.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        let places = self.places.iter().filter(move |[place, _]| self.has_name(*place, name));
+        places.map(|[_, value]| self.values.get(value.0..value.1).unwrap_or_default())
+    }
+
+    /// Whether this name is at a place. Its length decides quickly.
+    fn has_name(&self, (start, end): (usize, usize), name: &str) -> bool {
+        end.wrapping_sub(start) == name.len()
+            && self.names.as_bytes().get(start..end) == Some(name.as_bytes())
     }
 
     pub(super) fn retain(&mut self, keep: impl Fn(&str) -> bool) {
