@@ -238,7 +238,7 @@ check-fmt: cargo ## check the format of the code
 
 clippy: clippy-core ## lint on both targets, with warnings as errors
 	cargo clippy --locked --workspace --exclude blobgate --all-targets -- -D warnings
-	cargo clippy --locked --workspace --features blobgate-cli/failpoints --lib --test kill --test field --test oncall -- -D warnings
+	cargo clippy --locked --workspace --features blobgate-cli/failpoints --lib --test kill --test field --test oncall --test native -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 --features crash-test -- -D warnings
 
