@@ -135,7 +135,7 @@ bench-smoke: build ## run every bench briefly with debug builds, and check the a
 	benches/count --smoke --only "no filter" --only "empty filter"
 	benches/inbox/run --smoke
 
-oncall: build tools ## try faults on real stacks with a real Prometheus, and evaluate each expression of rules and dashboard
+oncall: build native tools ## try faults on real stacks with a real Prometheus, and evaluate each expression of rules and dashboard
 	@dev/need cargo cc openssl prometheus
 	cargo test --locked --workspace --test oncall -- expressions selectors
 	RUST_TEST_THREADS=16 cargo test --locked --workspace --test oncall -- --skip expressions --skip selectors
