@@ -119,7 +119,8 @@ fn checks_the_native_module_of_envoy_gateway() {
 #[test]
 fn checks_an_envoy_filter_with_the_native_module() {
     let file = std::fs::read_to_string(root().join("deploy/istio/envoyfilter.yaml")).unwrap();
-    let (before, rest) = file.split_once("          type_url: ").unwrap();
+    let wasm = "          type_url: type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm\n";
+    let (before, rest) = file.split_once(wasm).unwrap();
     let (_, gate) = rest.split_once("                value:\n").unwrap();
     let native = |more: &str| {
         format!(
@@ -143,10 +144,10 @@ fn checks_an_envoy_filter_with_the_native_module() {
     let line = text.lines().position(|line| line.contains("transport: tls")).unwrap() + 1;
     assert!(check(&text, 1).contains(&format!("{line} error configuration")));
     // istiod drops `value` beside another type than TypedStruct.
-    let text = native("").replace(
-        "udpa.type.v1.TypedStruct",
-        "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
-    );
+    let kind = "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
+    let typed = format!("type.googleapis.com/udpa.type.v1.TypedStruct\n          type_url: type.googleapis.com/{kind}");
+    let text = native("").replace(&typed, &format!("type.googleapis.com/{kind}"));
+    assert_ne!(text, native(""));
     let found = check(&text, 1);
     assert!(found.iter().any(|line| line.ends_with(" error patch")), "{found:?}");
 }
