@@ -10,6 +10,8 @@ export ENVOYS ?= $(if $(ENVOY),ENVOY,1.40.0)
 LINT := .tools/lint/bin
 # mdBook and the link checker.
 BOOK := .tools/book/bin
+# The linker of the artefacts.
+ZIG := .tools/zig/bin
 LYCHEE := $(BOOK)/lychee --offline --no-progress --quiet --include-fragments
 # When this changes, cargo compiles tests with `#[needs]` again: see testkit/needs.
 export BLOBGATE_MACHINE := $(shell id -u; command -v nginx node prometheus python3 sqlite3; ls -d /usr/sbin/pgbouncer /usr/lib/postgresql/* 2>/dev/null)
@@ -45,6 +47,16 @@ release: build $(if $(filter native,$(MODULE)),native) ## build the module and t
 
 install: ## copy what `make release` built, and the systemd units, to PREFIX, /usr/local by default
 	@dev/install "$(PREFIX)" "$(PROGRAM)" "$(NATIVE)"
+
+$(ZIG)/cargo-zigbuild: .ci/requirements-native.txt
+	@dev/need python3
+	python3 -m venv $(@D)/..
+	$(@D)/pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
+artefacts: $(ZIG)/cargo-zigbuild ## build the native module for other machines, x86-64 and aarch64, in target/artefacts, and check the files
+	@dev/need cargo readelf x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
+	dev/artefacts
 
 demo: rust ## send sample deliveries to the running gate and show the results
 	@cargo build --locked --quiet $(BLOBGATE_TOOL_WITH) --bin blobgate
@@ -106,6 +118,12 @@ native: cargo ## compile the native module for Envoy 1.38 and later, target/nati
 build-crash-test: rust # the module with the feature crash-test, which traps on a request header
 	dev/module --features crash-test --target-dir target/crash-test
 
+check-artefacts: artefacts native tools ## try target/artefacts in real Envoys, beside glibc alone and on aarch64; needs qemu-user, libc6-arm64-cross
+	@dev/need unshare ldd qemu-aarch64 python3
+	@dev/envoy 1.36.4 >/dev/null
+	dev/artefacts target/crash-test/artefacts --features crash-test
+	cargo test --locked --workspace --test artefacts
+
 soak: native tools ## send a million requests of every kind to the native module, and check that memory stays flat; less with SOAK=50000
 	SOAK=$(or $(SOAK),1000000) cargo test --locked --workspace --test native -- soak
 
@@ -115,24 +133,35 @@ native-crash-test: cargo # the native module with the feature crash-test, which 
 tools: rust ## install Envoy into .tools/, for the tests
 	@for version in $(ENVOYS); do dev/envoy $$version >/dev/null || exit 1; done
 
+miri: ## run the tests of the native module's binding under Miri, which finds undefined behaviour; takes minutes
+	@dev/need cargo nightly miri
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked -p blobgate-native --lib --target-dir target/miri
+
+asan: ## run the tests of the native module's binding under AddressSanitizer
+	@dev/need cargo nightly
+	RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked -p blobgate-native --lib --target-dir target/asan --target $$(rustc -vV | sed -n 's/^host: //p')
+
 fuzz: ## search for crashes, 10 minutes for each target; less with MINUTES=1, TARGETS=token
 	@dev/need cargo nightly cargo-fuzz c++ python3
 	@fuzz/run $(TARGETS)
 
-bench: build ## measure the cost of the gate
-	benches/run
+empty-native: cargo # a native module that does nothing, to compare with
+	dev/native --features empty --target-dir target/empty-native
 
-count: build ## count instructions and cache misses of a delivery, independent of the machine's load; needs valgrind; ONLY=gate for less
-	benches/count $(if $(ONLY),--only $(ONLY))
+bench: build native empty-native ## compare the cost of the gate with empty filters, Lua and ext_authz; ARGS="--write" puts it into the book
+	cargo build --locked --profile measured -p blobgate-testkit --example ext_authz
+	benches/run $(ARGS)
+
+count: build native empty-native ## count instructions and cache misses of a delivery, independent of the machine's load; needs valgrind; ONLY="wasm native" for less
+	benches/count $(foreach name,$(ONLY),--only $(name))
 
 bench-inbox: build ## measure how fast the inbox stores and delivers; needs PostgreSQL, wrk, nginx and two idle cores
 	cargo build --locked --profile measured --bin blobgate --example open_loop
 	benches/inbox/run $(ARGS)
 
-bench-smoke: build ## run every bench briefly with debug builds, and check the answers but no numbers
-	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate --example open_loop
+bench-smoke: build native empty-native ## run every bench briefly with debug builds, and check the answers but no numbers
+	cargo build --locked $(or $(BLOBGATE_TOOL_WITH),-p blobgate-cli -p blobgate-testkit) --bin blobgate --example open_loop --example ext_authz
 	benches/run --smoke
-	benches/count --smoke --only "no filter" --only "empty filter"
 	benches/inbox/run --smoke
 
 oncall: build native tools ## try faults on real stacks with a real Prometheus, and evaluate each expression of rules and dashboard

@@ -26,13 +26,14 @@ def measure(rig, chosen, rounds, seconds, answers, smoke):
         envoys[variant.name] = rig.start(variant)
         answers(envoys[variant.name], variant)
     # Warm up until V8 has compiled hot code.
+    seen = {}
     for variant in chosen.values():
         progress(f"warming up: {variant.label}")
-        rig.load(variant, envoys[variant.name], 1 if smoke else 2)
-    seen = {name: [] for name in chosen}
-    names = [] if smoke else list(chosen)
-    for number in range(rounds):
-        turn = number % max(1, len(names))
+        run = rig.load(variant, envoys[variant.name], 1 if smoke else 2)
+        seen[variant.name] = [run] if smoke else []
+    names = list(chosen)
+    for number in range(0 if smoke else rounds):
+        turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             progress(f"round {number + 1} of {rounds}: {chosen[name].label}")
             seen[name].append(rig.load(chosen[name], envoys[name], seconds))

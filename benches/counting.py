@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from load import of_size, payload
-from parts import CONNECTIONS, Failed, find, need, progress
+from parts import CONNECTIONS, PATIENCE, Failed, find, need, progress
 
 # V8 is done when two counts in a row differ by less than this part.
 SETTLED = 0.005
@@ -38,11 +38,9 @@ class Counter:
         counts = self.rig.work / f"callgrind-{variant.name}"
         envoy = self.rig.start(variant, under=valgrind(counts))
         answers(envoy, variant)
-        warm = 0
-        # With --smoke the sender below is enough.
-        while warm < variant.warm and not self.smoke:
-            progress(f"warming up: {variant.label}, {warm} of {variant.warm} requests")
-            warm += self.rig.load(variant, envoy, 4)["requests"]
+        progress(f"warming up: {variant.label}")
+        # With --smoke the few requests below are enough.
+        Sender(envoy.port, variant.path, SAMPLE).send(0 if self.smoke else variant.warm)
         progress(f"counting: {variant.label}")
         found, number = {}, 0
         for size in sizes:
@@ -111,7 +109,7 @@ class Sender:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         self.connections = [
-            http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=60) for _ in range(CONNECTIONS)
+            http.client.HTTPSConnection("127.0.0.1", port, context=context, timeout=PATIENCE) for _ in range(CONNECTIONS)
         ]
         self.path = path
         self.payload = payload(generation_id="%s") if size == SAMPLE else of_size(size, generation_id="%s")

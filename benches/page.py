@@ -89,8 +89,8 @@ def write(report):
 
 
 def put(page, name, content):
-    pattern = rf"(<!-- bench: {name} -->\n).*?(\n<!-- end of bench: {name} -->)"
-    page, times = re.subn(pattern, lambda match: f"{match[1]}\n{content}\n{match[2]}", page, flags=re.DOTALL)
+    pattern = rf"(<!-- bench: {name} -->\n).*?(<!-- end of bench: {name} -->)"
+    page, times = re.subn(pattern, lambda match: f"{match[1]}\n{content}\n\n{match[2]}", page, flags=re.DOTALL)
     if times != 1:
         raise Failed(f"{PAGE.relative_to(ROOT)} has the mark `bench: {name}` {times} times, and once is right.")
     return page

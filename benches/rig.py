@@ -14,13 +14,6 @@ from load import load
 from parts import BENCHES, EMPTY_WASM, ENVOY_VERSION, ROOT, Envoy, ExtAuthz, Failed, Machine, Upstream, find, need, output
 from variants import on_ports
 
-EXT_AUTHZ = next(
-    (ROOT / f"target/{profile}/examples/ext_authz" for profile in ("measured", "debug")
-     if (ROOT / f"target/{profile}/examples/ext_authz").exists()),
-    ROOT / "target/measured/examples/ext_authz",
-)
-
-
 class Options(argparse.ArgumentParser):
     """The common options."""
 
@@ -45,7 +38,7 @@ class Options(argparse.ArgumentParser):
 class Rig:
     """Starts Envoys on one core, and everything else on another."""
 
-    def __init__(self, stack):
+    def __init__(self, stack, smoke):
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < 2:
             raise Failed("this needs two cores, one for Envoy and one for its client and service.")
@@ -55,6 +48,8 @@ class Rig:
         output([ROOT / "dev/certificate"], "cannot create the certificate")
         output([ROOT / "dev/secrets"], "cannot create the development secrets")
         build_empty_filter()
+        # The smoke run measures nothing, so a build for debugging is enough.
+        self.ext_authz = ROOT / f"target/{'debug' if smoke else 'measured'}/examples/ext_authz"
         self.stack, self.cores = stack, cores[:2]
         self.work = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="blobgate-bench-")))
         # This script runs on the other core too.
@@ -66,7 +61,10 @@ class Rig:
         """The Envoy of a variant. `under` is a command that runs it."""
         service = None
         if variant.service:
-            service = ExtAuthz(self.stack, self.work, EXT_AUTHZ, self.cores[1], f"{variant.name}-service", variant.service)
+            if not self.ext_authz.exists():
+                raise Failed(f"{self.ext_authz.relative_to(ROOT)} is missing: run `make bench`, which builds it.")
+            name = f"{variant.name}-service"
+            service = ExtAuthz(self.stack, self.work, self.ext_authz, self.cores[1], name, variant.service)
         text = on_ports(variant.text, self.upstream.port, service.port if service else 1)
         need_modules(text)
         program = [*under, self.envoy]

@@ -44,7 +44,9 @@ class Shipped:
         self.filter = found(text, r"          - name: blobgate\n(?: {12}.*\n)+")
         self.signs = found(self.filter, r"(?<=^ {18}value:\n)(?: {20}.*\n)+", re.MULTILINE)
         self.open = change(self.signs, r" *sign: \{env: .*\n", "")
-        self.hs256 = change(self.open, r"trust: \{any_of: \[token, confirmed\]\}", "trust: {any_of: [token]}")
+        # As Lua and ext_authz do: no confirmation, and an authenticated sender's violation is refused.
+        rule = r"trust: \{any_of: \[token, confirmed\]\}(\n(?:.*\n)*? +)quarantine: route"
+        self.hs256 = change(self.open, rule, r"trust: {any_of: [token]}\1quarantine: none")
 
     def eddsa(self, public):
         return change(self.hs256, r"\{alg: HS256, env: BLOBGATE_TOKEN_KEY\}", f'{{alg: EdDSA, public: "{public}"}}')
@@ -99,7 +101,7 @@ class Shipped:
             "                  allowed_upstream_headers:\n"
             "                    patterns: [{prefix: blobgate-}, {prefix: webhook-}, {exact: idempotency-key}, {exact: content-type}]\n"
             "              allowed_headers:\n"
-            "                patterns: [{exact: content-type}, {exact: content-encoding}, {prefix: x-forwarded-}]\n"
+            "                patterns: [{exact: content-type}, {exact: content-encoding}, {exact: x-forwarded-proto}, {exact: x-envoy-external-address}]\n"
             "              with_request_body: {max_request_bytes: 65536, allow_partial_message: false}\n"
             "              status_on_error: {code: 503}\n"
             "              clear_route_cache: true\n"

@@ -49,14 +49,14 @@ async fn answer(config: &Config, request: Request<Incoming>) -> Result<Response<
     let list = parts.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
     let mut headers = Headers::new(list.collect());
     sanitize::head(&mut headers);
-    // Envoy appends the address of the connection.
-    let source = headers.members("x-forwarded-for").last().map(|address| [address, b":1"].concat());
+    // Envoy sets this header for each client that is not internal. It does not pass x-forwarded-for to this service.
+    let source = [headers.first("x-envoy-external-address"), b":1"].concat();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let head = Head {
         method: parts.method.as_str().as_bytes(),
         headers: &headers,
         hop: if headers.first("x-forwarded-proto") == b"https" { Hop::Tls } else { Hop::Plaintext },
-        source: source.as_deref(),
+        source: Some(&source),
         peer: None,
         ending: if body.is_empty() { Ending::Here } else { Ending::Later },
         now,

@@ -326,7 +326,7 @@ local function check_source(address)
 end
 
 local function check_head(handle, headers)
-  if not handle:connection():ssl() then refuse(403, "https-required") end
+  if not handle:streamInfo():downstreamSslConnection() then refuse(403, "https-required") end
   check_source(handle:streamInfo():downstreamRemoteAddress())
   if headers:get(":method") ~= "POST" then refuse(405, "method-not-allowed") end
   local encoding = headers:get("content-encoding")
@@ -397,6 +397,8 @@ local function judge(handle)
   local payload = parse(body:getBytes(0, size))
   if type(payload) ~= "table" or payload == NULL then refuse(422, "schema-invalid") end
   local id, kind, host = check_event(payload, token)
+  -- The wait for the body has ended the first object.
+  headers = handle:headers()
   headers:replace(":path", token and "/hooks/veo3" or "/webhook")
   headers:replace("blobgate-verdict", "accepted")
   headers:replace("blobgate-hook", hook)
