@@ -342,11 +342,19 @@ fn finds_no_error_in_what_is_shipped() {
         let is_data = extension
             .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known));
         is_data
-            && std::fs::read_to_string(repository(name))
-                .is_ok_and(|text| text.contains("blobgate.wasm") && text.contains("vm_config"))
+            && std::fs::read_to_string(repository(name)).is_ok_and(|text| {
+                let has = |word| text.contains(word);
+                has("blobgate.wasm") && has("vm_config") || has("libblobgate.so") && has("hooks:")
+            })
     };
     let files: Vec<&str> = names.lines().filter(is_configuration).collect();
-    assert!(files.contains(&"envoy.yaml") && files.contains(&"deploy/istio/envoyfilter.yaml"), "{files:?}");
+    let expected = [
+        "envoy.yaml",
+        "deploy/istio/envoyfilter.yaml",
+        "deploy/istio/envoyfilter-native.yaml",
+        "deploy/envoy-gateway/gate.yaml",
+    ];
+    assert!(expected.iter().all(|file| files.contains(file)), "{files:?}");
     let paths: Vec<_> = files.iter().map(repository).collect();
     for (name, findings) in files.iter().zip(check(&paths)) {
         has_no_error(name, &findings);

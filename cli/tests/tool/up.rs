@@ -1,8 +1,8 @@
 //! `blobgate up --dev`, with a real Envoy, in folders like a clone of the repository with other ports.
 
 use crate::running::{RunningTool, blobgate, kill, processes_in, text};
-use blobgate_testkit::clone::ADMIN;
 use blobgate::contract::header::VERDICT;
+use blobgate_testkit::clone::ADMIN;
 use blobgate_testkit::{CloneFolder, GateModule, eventually, module, versions};
 use serde_json::Value;
 use std::fs;

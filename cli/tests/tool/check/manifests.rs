@@ -145,7 +145,9 @@ fn checks_an_envoy_filter_with_the_native_module() {
     assert!(check(&text, 1).contains(&format!("{line} error configuration")));
     // istiod drops `value` beside another type than TypedStruct.
     let kind = "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
-    let typed = format!("type.googleapis.com/udpa.type.v1.TypedStruct\n          type_url: type.googleapis.com/{kind}");
+    let typed = format!(
+        "type.googleapis.com/udpa.type.v1.TypedStruct\n          type_url: type.googleapis.com/{kind}"
+    );
     let text = native("").replace(&typed, &format!("type.googleapis.com/{kind}"));
     assert_ne!(text, native(""));
     let found = check(&text, 1);
