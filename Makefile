@@ -167,7 +167,7 @@ bench-smoke: build native empty-native ## run every bench briefly with debug bui
 	benches/run --smoke
 	benches/inbox/run --smoke
 
-oncall: build tools ## try faults on real stacks with a real Prometheus, and evaluate each expression of rules and dashboard
+oncall: build native tools ## try faults on real stacks with a real Prometheus, and evaluate each expression of rules and dashboard
 	@dev/need cargo cc openssl prometheus
 	cargo test --locked --workspace --test oncall -- expressions selectors
 	RUST_TEST_THREADS=16 cargo test --locked --workspace --test oncall -- --skip expressions --skip selectors
