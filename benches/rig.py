@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 from load import load
-from parts import BENCHES, EMPTY_WASM, ENVOY_VERSION, ROOT, Envoy, ExtAuthz, Failed, Machine, Upstream, find, need, output
+from parts import BENCHES, EMPTY_WASM, ENVOY_VERSION, ROOT, Envoy, ExtAuthz, Failed, Machine, Upstream, need, output
 from variants import on_ports
 
 class Options(argparse.ArgumentParser):
