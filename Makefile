@@ -115,6 +115,14 @@ native-crash-test: cargo # the native module with the feature crash-test, which 
 tools: rust ## install Envoy into .tools/, for the tests
 	@for version in $(ENVOYS); do dev/envoy $$version >/dev/null || exit 1; done
 
+miri: ## run the tests of the native module's binding under Miri, which finds undefined behaviour; takes minutes
+	@dev/need cargo nightly miri
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked -p blobgate-native --lib --target-dir target/miri
+
+asan: ## run the tests of the native module's binding under AddressSanitizer
+	@dev/need cargo nightly
+	RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked -p blobgate-native --lib --target-dir target/asan --target $$(rustc -vV | sed -n 's/^host: //p')
+
 fuzz: ## search for crashes, 10 minutes for each target; less with MINUTES=1, TARGETS=token
 	@dev/need cargo nightly cargo-fuzz c++ python3
 	@fuzz/run $(TARGETS)

@@ -22,7 +22,7 @@ pub(crate) use stream::{
 };
 
 use blobgate::head::Ending;
-pub(crate) use raw::{Bytes, HeaderBytes};
+pub(crate) use raw::{HeaderBytes, RawBytes};
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -42,14 +42,14 @@ pub(crate) trait Module: Send + Sync + Sized + 'static {
     fn refuse_route_configuration();
     /// A stream before its request headers.
     fn open(&self) -> Self::Stream;
-    fn on_request_headers(stream: &Self::Stream, envoy: EnvoyStream<'_>, ending: Ending) -> Step;
+    fn on_request_headers(stream: &Self::Stream, envoy: EnvoyStream<'_>, ending: Ending) -> HookStep;
     fn on_request_body(stream: &Self::Stream, envoy: EnvoyStream<'_>, ending: Ending) -> BodyStep;
-    fn on_request_trailers(stream: &Self::Stream, envoy: EnvoyStream<'_>) -> Step;
+    fn on_request_trailers(stream: &Self::Stream, envoy: EnvoyStream<'_>) -> HookStep;
     /// The response to a call; `None` where no response came.
     fn on_call_response(stream: &Self::Stream, envoy: EnvoyStream<'_>, response: Option<&CallResponse<'_>>);
     /// Envoy responds itself. Its response then passes the hooks of responses.
     fn on_local_reply(stream: &Self::Stream, details: &[u8]);
-    fn on_response_headers(stream: &Self::Stream, envoy: EnvoyStream<'_>, ending: Ending) -> Step;
+    fn on_response_headers(stream: &Self::Stream, envoy: EnvoyStream<'_>, ending: Ending) -> HookStep;
     fn on_response_body(stream: &Self::Stream, envoy: EnvoyStream<'_>);
     fn on_response_trailers(stream: &Self::Stream, envoy: EnvoyStream<'_>);
     /// The stream ends. The access log comes after this.
@@ -60,7 +60,7 @@ pub(crate) trait Module: Send + Sync + Sized + 'static {
 
 /// Envoy's next step with headers and trailers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum HookStep {
     Continue,
     Stop,
 }
@@ -189,7 +189,7 @@ pub(crate) unsafe fn call_done<M: Module>(
     stream: *const c_void,
     result: u32,
     (headers, header_count): (*const HeaderBytes, usize),
-    (chunks, chunk_count): (*const Bytes, usize),
+    (chunks, chunk_count): (*const RawBytes, usize),
 ) {
     let run = |stream: &M::Stream, envoy: EnvoyStream<'_>| {
         // SAFETY: the caller promises an array.
@@ -215,9 +215,14 @@ pub(crate) unsafe fn local_reply<M: Module>(envoy: *mut c_void, stream: *const c
     unsafe { hook::<M, ()>(envoy, stream, (Phase::Complete, ()), run) }
 }
 
-/// Runs `run`; `None` after a panic. A payload whose drop panics again would end Envoy, so it is forgotten.
+/// Runs `run`; `None` after a panic. The drop of a payload may panic with another payload, which is then forgotten.
 fn guarded<R>(run: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(std::mem::forget).ok()
+    let drop_payload = |payload| {
+        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(second);
+        }
+    };
+    catch_unwind(AssertUnwindSafe(run)).map_err(drop_payload).ok()
 }
 
 /// # Safety
@@ -230,20 +235,20 @@ unsafe fn slice<'a, T>(start: *const T, length: usize) -> &'a [T] {
     unsafe { std::slice::from_raw_parts(start, length) }
 }
 
-/// Bytes of Envoy, as an argument of a hook.
+/// RawBytes of Envoy, as an argument of a hook.
 #[repr(transparent)]
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Buffer(Bytes);
+pub(crate) struct Buffer(RawBytes);
 
 pub(crate) fn ending(is_last: bool) -> Ending {
     if is_last { Ending::Here } else { Ending::Later }
 }
 
-impl Step {
+impl HookStep {
     pub(crate) fn status(self) -> u32 {
         match self {
-            Step::Continue => 0,
-            Step::Stop => 1,
+            HookStep::Continue => 0,
+            HookStep::Stop => 1,
         }
     }
 }

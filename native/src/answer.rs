@@ -7,7 +7,7 @@ const DETAILS: &str = "blobgate";
 
 /// A response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct QueuedAnswer {
     status: u16,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
@@ -15,7 +15,7 @@ pub(crate) struct Answer {
     grpc: Option<String>,
 }
 
-impl Answer {
+impl QueuedAnswer {
     pub(crate) fn new(status: u16, headers: &[HeaderPair<'_>], body: &[u8]) -> Self {
         let owned = |(name, value): &HeaderPair<'_>| ((*name).to_owned(), (*value).to_owned());
         Self { status, headers: headers.iter().map(owned).collect(), body: body.to_vec(), grpc: None }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The metrics of a configuration.
 #[derive(Debug)]
-pub(crate) struct Metrics {
+pub(crate) struct GateMetrics {
     environment: String,
     /// The counters that exist at 0, in their order. Each has its labels in its name, as in the Wasm module, which costs 6,700
     /// instructions less than labels of its own.
@@ -18,12 +18,12 @@ pub(crate) struct Metrics {
     panics: Option<MetricId>,
 }
 
-impl Metrics {
+impl GateMetrics {
     /// Defines the metrics of a gate.
     pub(crate) fn define(envoy: &mut EnvoyConfig<'_>, gate: &Gate) -> Self {
         let environment = gate.environment().to_owned();
         let mut plain: Vec<(Counter, MetricId)> = Vec::new();
-        for counter in gate.initial_counters() {
+        for counter in gate.initial_counters().chain(gate.frequent_counters()) {
             let id = envoy.define_counter(&counter.name(&environment), &[]);
             plain.extend(id.map(|id| (counter, id)));
         }

@@ -1,6 +1,6 @@
 //! A module whose hooks do nothing, for measurements.
 
-use crate::abi::{BodyStep, CallResponse, EnvoyConfig, EnvoyStream, Module, Phase, Step};
+use crate::abi::{BodyStep, CallResponse, EnvoyConfig, EnvoyStream, HookStep, Module, Phase};
 use blobgate::head::Ending;
 
 /// Reads no configuration.
@@ -20,24 +20,24 @@ impl Module for EmptyModule {
 
     fn open(&self) {}
 
-    fn on_request_headers((): &(), _envoy: EnvoyStream<'_>, _ending: Ending) -> Step {
-        Step::Continue
+    fn on_request_headers((): &(), _envoy: EnvoyStream<'_>, _ending: Ending) -> HookStep {
+        HookStep::Continue
     }
 
     fn on_request_body((): &(), _envoy: EnvoyStream<'_>, _ending: Ending) -> BodyStep {
         BodyStep::Continue
     }
 
-    fn on_request_trailers((): &(), _envoy: EnvoyStream<'_>) -> Step {
-        Step::Continue
+    fn on_request_trailers((): &(), _envoy: EnvoyStream<'_>) -> HookStep {
+        HookStep::Continue
     }
 
     fn on_call_response((): &(), _envoy: EnvoyStream<'_>, _response: Option<&CallResponse<'_>>) {}
 
     fn on_local_reply((): &(), _details: &[u8]) {}
 
-    fn on_response_headers((): &(), _envoy: EnvoyStream<'_>, _ending: Ending) -> Step {
-        Step::Continue
+    fn on_response_headers((): &(), _envoy: EnvoyStream<'_>, _ending: Ending) -> HookStep {
+        HookStep::Continue
     }
 
     fn on_response_body((): &(), _envoy: EnvoyStream<'_>) {}

@@ -3,9 +3,9 @@
 #[cfg(feature = "crash-test")]
 mod crash_test;
 
-use crate::abi::{self, BodyStep, CallResponse, EnvoyConfig, EnvoyStream, LogLevel, Module, Phase, Step};
-use crate::answer::Answer;
-use crate::counters::Metrics;
+use crate::abi::{self, BodyStep, CallResponse, EnvoyConfig, EnvoyStream, HookStep, LogLevel, Module, Phase};
+use crate::answer::QueuedAnswer;
+use crate::counters::GateMetrics;
 use crate::host::{AccessLogValues, HookHost, Loaded, LocalReplyDetails};
 use crate::ticker::Ticker;
 use blobgate::Config;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 /// A configuration. One value serves all workers.
 #[derive(Debug)]
-pub(crate) struct GateModule(Arc<Loaded>);
+pub(crate) struct NativeGate(Arc<Loaded>);
 
 /// One request and its response.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ struct Driven<'hook> {
     envoy: EnvoyStream<'hook>,
     /// `None` without an exchange.
     flow: Option<Flow>,
-    answer: Option<Answer>,
+    answer: Option<QueuedAnswer>,
     has_new_head: bool,
 }
 
@@ -87,7 +87,7 @@ impl GateStream {
     }
 }
 
-impl Module for GateModule {
+impl Module for NativeGate {
     type Stream = GateStream;
 
     fn start() {
@@ -102,7 +102,7 @@ impl Module for GateModule {
             })
             .ok()?;
         let gate = Arc::new(Gate::new(config));
-        let metrics = Metrics::define(&mut envoy, &gate);
+        let metrics = GateMetrics::define(&mut envoy, &gate);
         Some(Self(Arc::new(Loaded { gate, metrics, ticker: Ticker::default() })))
     }
 
@@ -124,7 +124,7 @@ impl Module for GateModule {
         }
     }
 
-    fn on_request_headers(stream: &GateStream, mut envoy: EnvoyStream<'_>, ending: Ending) -> Step {
+    fn on_request_headers(stream: &GateStream, mut envoy: EnvoyStream<'_>, ending: Ending) -> HookStep {
         stream.loaded.metrics.show_version(&mut envoy);
         let driven = stream.drive_request(envoy, |exchange, host| {
             #[cfg(feature = "crash-test")]
@@ -152,9 +152,9 @@ impl Module for GateModule {
         }
     }
 
-    fn on_request_trailers(stream: &GateStream, envoy: EnvoyStream<'_>) -> Step {
+    fn on_request_trailers(stream: &GateStream, envoy: EnvoyStream<'_>) -> HookStep {
         if stream.has_response.get() {
-            return Step::Stop;
+            return HookStep::Stop;
         }
         let driven = stream.drive_request(envoy, |exchange, host| exchange.on_request_trailers(host));
         stream.finish_request(driven).into()
@@ -185,7 +185,7 @@ impl Module for GateModule {
         }
     }
 
-    fn on_response_headers(stream: &GateStream, envoy: EnvoyStream<'_>, ending: Ending) -> Step {
+    fn on_response_headers(stream: &GateStream, envoy: EnvoyStream<'_>, ending: Ending) -> HookStep {
         stream.has_response.set(true);
         let Driven { envoy, flow, answer, .. } = stream.drive(envoy, |exchange, host| {
             #[cfg(feature = "crash-test")]
@@ -229,11 +229,11 @@ impl Module for GateModule {
     }
 }
 
-impl From<Flow> for Step {
+impl From<Flow> for HookStep {
     fn from(flow: Flow) -> Self {
         match flow {
-            Flow::Continue => Step::Continue,
-            Flow::Pause => Step::Stop,
+            Flow::Continue => HookStep::Continue,
+            Flow::Pause => HookStep::Stop,
         }
     }
 }

@@ -1,9 +1,9 @@
 //! The host of an exchange: Envoy's callbacks during one hook.
 
 use crate::abi::{self, Attribute, BodyPart, EnvoyStream, HeaderMap, LogLevel};
-use crate::counters::Metrics;
+use crate::counters::GateMetrics;
 use crate::ticker::{self, Ticker};
-use crate::{answer::Answer, cells};
+use crate::{answer::QueuedAnswer, cells};
 use blobgate::exchange::{CallError, Counter, Gate, Host, LogHost, Property, SharedCell, VersionConflict};
 use blobgate::headers::{Headers, PackedHeaders};
 use std::cell::RefCell;
@@ -14,7 +14,7 @@ use std::time::{Duration, UNIX_EPOCH};
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) gate: Arc<Gate>,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: GateMetrics,
     pub(crate) ticker: Ticker,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct HookHost<'hook> {
     access_log: &'hook AccessLogValues,
     local_reply: &'hook LocalReplyDetails,
     /// The exchange's response. Envoy gets it after the hook's work, because it may then run further hooks of the stream.
-    pub(crate) answer: Option<Answer>,
+    pub(crate) answer: Option<QueuedAnswer>,
     /// Whether a request header has changed.
     pub(crate) has_new_head: bool,
 }
@@ -174,7 +174,7 @@ impl Host for HookHost<'_> {
     }
 
     fn respond(&mut self, status: u16, headers: &[(&str, &str)], body: &[u8]) {
-        self.answer = Some(Answer::new(status, headers, body));
+        self.answer = Some(QueuedAnswer::new(status, headers, body));
     }
 
     fn call_provider(

@@ -24,6 +24,6 @@ mod ticker;
 mod tests;
 
 #[cfg(not(feature = "empty"))]
-abi::exports::export!(filter::GateModule);
+abi::exports::export!(filter::NativeGate);
 #[cfg(feature = "empty")]
 abi::exports::export!(empty::EmptyModule);

@@ -1,7 +1,8 @@
 //! The module with an Envoy of the tests, through the same hooks and callbacks as a real one. `make miri` and `make asan` run
 //! them too.
 
-use crate::abi::fake::{self, FakeEnvoy, FakeStream, Sent, logged};
+use crate::abi::fake::{self, FakeEnvoy, FakeResponse, FakeStream, Sent, logged};
+use blobgate::contract::header;
 use serde_json::{Value, json};
 
 const ID: &str = "ffd473d5-5bef-4e14-bf22-8d559be3c19f";
@@ -60,7 +61,7 @@ fn with<'a>(more: &[(&'a str, &'a [u8])]) -> Vec<(&'a str, &'a [u8])> {
 fn refusal(stream: &FakeStream) -> (u32, String) {
     let sent = stream.with(|fake| fake.sent.clone());
     let [Sent::Local { status, headers, body, details }] = &sent[..] else { panic!("{sent:?}") };
-    let reason = headers.iter().find(|(name, _)| name == "blobgate-reason").expect("a reason");
+    let reason = headers.iter().find(|(name, _)| name == header::REASON).expect("a reason");
     assert!(body.contains(&format!("\"code\":\"{}\"", reason.1)), "{body}");
     assert_eq!(details, "blobgate");
     (*status, reason.1.clone())
@@ -76,13 +77,13 @@ fn forwards_a_body_in_parts() {
     let envoy = open("parts", &json!({}));
     let body = body();
     let (first, rest) = body.split_at(10);
-    let stream = envoy.stream(&with(&[("blobgate-event", b"forged"), ("Blobgate_Verdict", b"x")]));
+    let stream = envoy.stream(&with(&[(header::EVENT, b"forged"), ("Blobgate_Verdict", b"x")]));
     assert_eq!(stream.request_headers(false), STOP);
     assert_eq!(stream.request_body(&[&first[..4], b"", &first[4..]], false), BUFFER);
     assert_eq!(stream.request_body(&[], false), BUFFER);
     assert_eq!(stream.request_body(&[rest], true), CONTINUE);
-    assert_eq!(stream.values(0, "blobgate-event"), ["completed"]);
-    assert_eq!(stream.values(0, "blobgate-generation-id"), [ID]);
+    assert_eq!(stream.values(0, header::EVENT), ["completed"]);
+    assert_eq!(stream.values(0, header::GENERATION_ID), [ID]);
     assert_eq!(stream.values(0, "Blobgate_Verdict"), [""; 0]);
     assert_eq!(stream.with(|fake| fake.cleared_routes), 1);
     assert_eq!(stream.response_headers(OK, false), CONTINUE);
@@ -99,7 +100,7 @@ fn reads_a_body_once_that_another_filter_has_buffered() {
     let stream = envoy.stream(HEAD);
     assert_eq!(stream.request_headers(false), STOP);
     assert_eq!(stream.request_body_of_buffer(&[&body()]), CONTINUE);
-    assert_eq!(stream.values(0, "blobgate-generation-id"), [ID]);
+    assert_eq!(stream.values(0, header::GENERATION_ID), [ID]);
 }
 
 #[test]
@@ -107,11 +108,11 @@ fn judges_at_trailers_and_removes_them() {
     let envoy = open("trailers", &json!({}));
     let stream = envoy.stream(HEAD);
     let trailer = |name: &str| (name.as_bytes().to_vec(), b"x".to_vec());
-    stream.with(|fake| fake.maps[1] = vec![trailer("blobgate-verdict"), trailer("x-end"), trailer("x-end")]);
+    stream.with(|fake| fake.maps[1] = vec![trailer(header::VERDICT), trailer("x-end"), trailer("x-end")]);
     assert_eq!(stream.request_headers(false), STOP);
     assert_eq!(stream.request_body(&[&body()], false), BUFFER);
     assert_eq!(stream.request_trailers(), CONTINUE);
-    assert_eq!(stream.values(0, "blobgate-generation-id"), [ID]);
+    assert_eq!(stream.values(0, header::GENERATION_ID), [ID]);
     assert!(stream.with(|fake| fake.maps[1].is_empty()));
 }
 
@@ -152,13 +153,16 @@ fn keeps_the_status_of_a_refused_grpc_request() {
     let envoy = open("grpc", &json!({}));
     let head: &[(&str, &[u8])] =
         &[(":method", b"POST"), (":path", b"/webhook"), ("content-type", b"application/grpc")];
-    let stream = envoy.stream(head);
-    assert_eq!(stream.request_headers(false), STOP);
-    assert_eq!(stream.request_body(&[b"{"], true), DISCARD);
-    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let headers = vec![pair(":status", "400"), pair("blobgate-reason", "json-invalid")];
-    assert_eq!(stream.with(|fake| fake.sent.clone()), [Sent::Headers(headers)]);
-    assert_eq!(envoy.counted("hook=grpc.status=400.reason=json-invalid"), 1);
+    for dies in [false, true] {
+        let stream = envoy.stream(head);
+        stream.with(|fake| fake.dies_when_answered = dies);
+        assert_eq!(stream.request_headers(false), STOP);
+        assert_eq!(stream.request_body(&[b"{"], true), DISCARD);
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let headers = vec![pair(":status", "400"), pair(header::REASON, "json-invalid")];
+        assert_eq!(stream.with(|fake| fake.sent.clone()), [Sent::Headers(headers)]);
+    }
+    assert_eq!(envoy.counted("hook=grpc.status=400.reason=json-invalid"), 2);
 }
 
 #[test]
@@ -256,14 +260,14 @@ fn continues_after_a_confirmation() {
         let outcome = envoy.counted("outcome=confirmed");
         assert_eq!((outcome, stream.with(|fake| fake.continued)), (1, 1), "{:?}", logged("hook=continues"));
         assert_eq!(stream.with(|fake| fake.cleared_routes), 1);
-        assert_eq!(stream.values(0, "blobgate-proofs"), ["confirmed"]);
+        assert_eq!(stream.values(0, header::PROOFS), ["confirmed"]);
     }
 }
 
 #[test]
 fn refuses_without_a_usable_confirmation() {
     let huge = vec![b'['; 300_000];
-    let responses: [Option<(&[(&str, &[u8])], &[&[u8]])>; 4] = [
+    let responses: [Option<FakeResponse<'_>>; 4] = [
         None,
         Some((&[], &[])),
         Some((&[(":status", b"504"), ("\u{fffd}", b"\xff")], &[b"upstream"])),
@@ -377,4 +381,28 @@ fn reports_omitted_lines_without_a_further_request() {
     for _ in 0..13 {
         envoy.stream(&with(&[("content-encoding", b"gzip")])).request_headers(false);
     }
+}
+
+#[test]
+fn a_hook_after_the_first_ones_has_a_predefined_counter() {
+    let hook = |number: usize| {
+        json!({"name": format!("h{number}"), "path": format!("/h{number}"), "dialect": "veo3", "transport": "any",
+            "source": "any", "trust": "open", "quarantine": "none", "result_url": "any"})
+    };
+    let hooks: Vec<Value> = (0..40).map(hook).collect();
+    let configuration = json!({"version": 1, "environment": "test", "hooks": hooks}).to_string();
+    let envoy = FakeEnvoy::load(configuration.as_bytes()).unwrap();
+    let count = |reason: &str, status: &str| {
+        envoy.metric(&format!(
+            "blobgate_responses_total.environment=test.hook=h39.status={status}.reason={reason}"
+        ))
+    };
+    assert_eq!((count("-", "200"), count("upstream-error", "503")), (Some(0), None));
+    for status in ["200", "500"] {
+        let stream = envoy.stream(&[(":method", b"POST"), (":path", b"/h39")]);
+        stream.request_headers(false);
+        assert_eq!(stream.request_body(&[&body()], true), CONTINUE);
+        stream.response_headers(&[(":status", status.as_bytes())], false);
+    }
+    assert_eq!((count("-", "200"), count("upstream-error", "503")), (Some(1), Some(1)));
 }

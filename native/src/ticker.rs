@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 /// A thread that runs only while the log has omitted lines. It ends before this is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Ticker {
-    shared: Arc<Shared>,
+    shared: Arc<TickerState>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct TickerState {
     schedule: Mutex<Schedule>,
     changed: Condvar,
 }
@@ -52,7 +52,7 @@ impl Ticker {
             let _ = ended.join();
         }
         let (gate, shared) = (Arc::clone(gate), Arc::clone(&self.shared));
-        match Builder::new().name("blobgate-log".to_owned()).spawn(move || shared.run(&gate)) {
+        match Builder::new().name("gate-log".to_owned()).spawn(move || shared.run(&gate)) {
             Ok(handle) => *thread = Some(handle),
             // The next line of the same kind then reports the omitted lines.
             Err(_) => locked(&self.shared.schedule).is_running = false,
@@ -70,7 +70,7 @@ impl Drop for Ticker {
     }
 }
 
-impl Shared {
+impl TickerState {
     fn run(&self, gate: &Gate) {
         let mut schedule = locked(&self.schedule);
         loop {

@@ -4,7 +4,7 @@
 macro_rules! export {
     ($module:ty) => {
         const _: () = {
-            use $crate::abi::{self, BodyStep, Buffer, Module, Phase, Step, ending};
+            use $crate::abi::{self, BodyStep, Buffer, Module, Phase, HookStep, ending};
             use std::ffi::{c_char, c_void};
 
             $crate::abi::exports::hooks! {
@@ -36,7 +36,7 @@ macro_rules! export {
                 fn envoy_dynamic_module_on_http_filter_request_headers(
                     envoy: *mut c_void, stream: *const c_void, is_last: bool,
                 ) -> u32 {
-                    abi::hook::<$module, _>(envoy, stream, (Phase::Request, Step::Stop), |stream, envoy| {
+                    abi::hook::<$module, _>(envoy, stream, (Phase::Request, HookStep::Stop), |stream, envoy| {
                         <$module>::on_request_headers(stream, envoy, ending(is_last))
                     })
                     .status()
@@ -53,12 +53,12 @@ macro_rules! export {
                     envoy: *mut c_void, stream: *const c_void,
                 ) -> u32 {
                     let run = <$module>::on_request_trailers;
-                    abi::hook::<$module, _>(envoy, stream, (Phase::Request, Step::Stop), run).status()
+                    abi::hook::<$module, _>(envoy, stream, (Phase::Request, HookStep::Stop), run).status()
                 }
                 fn envoy_dynamic_module_on_http_filter_http_callout_done(
                     envoy: *mut c_void, stream: *const c_void, _call: u64, result: u32,
                     headers: *const abi::HeaderBytes, header_count: usize,
-                    chunks: *const abi::Bytes, chunk_count: usize,
+                    chunks: *const abi::RawBytes, chunk_count: usize,
                 ) {
                     let (headers, chunks) = ((headers, header_count), (chunks, chunk_count));
                     abi::call_done::<$module>(envoy, stream, result, headers, chunks);
@@ -66,7 +66,7 @@ macro_rules! export {
                 fn envoy_dynamic_module_on_http_filter_response_headers(
                     envoy: *mut c_void, stream: *const c_void, is_last: bool,
                 ) -> u32 {
-                    let failed = (Phase::ResponseHeaders, Step::Stop);
+                    let failed = (Phase::ResponseHeaders, HookStep::Stop);
                     abi::hook::<$module, _>(envoy, stream, failed, |stream, envoy| {
                         <$module>::on_response_headers(stream, envoy, ending(is_last))
                     })
@@ -85,10 +85,10 @@ macro_rules! export {
                 fn envoy_dynamic_module_on_http_filter_response_trailers(
                     envoy: *mut c_void, stream: *const c_void,
                 ) -> u32 {
-                    let failed = (Phase::ResponseBody, Step::Stop);
+                    let failed = (Phase::ResponseBody, HookStep::Stop);
                     abi::hook::<$module, _>(envoy, stream, failed, |stream, envoy| {
                         <$module>::on_response_trailers(stream, envoy);
-                        Step::Continue
+                        HookStep::Continue
                     })
                     .status()
                 }
@@ -102,7 +102,7 @@ macro_rules! export {
                     envoy: *mut c_void, stream: *const c_void, _status: u32, details: Buffer, _resets: bool,
                 ) -> u32 {
                     abi::local_reply::<$module>(envoy, stream, details);
-                    Step::Continue.status()
+                    HookStep::Continue.status()
                 }
                 fn envoy_dynamic_module_on_http_filter_scheduled(
                     _envoy: *mut c_void, _stream: *const c_void, _event: u64,
@@ -113,7 +113,7 @@ macro_rules! export {
                 ) {}
                 fn envoy_dynamic_module_on_http_filter_http_stream_data(
                     _envoy: *mut c_void, _stream: *const c_void, _call: u64,
-                    _chunks: *const abi::Bytes, _count: usize, _is_last: bool,
+                    _chunks: *const abi::RawBytes, _count: usize, _is_last: bool,
                 ) {}
                 fn envoy_dynamic_module_on_http_filter_http_stream_trailers(
                     _envoy: *mut c_void, _stream: *const c_void, _call: u64,

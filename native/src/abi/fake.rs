@@ -1,12 +1,25 @@
 //! An Envoy for the tests of this crate: it defines the callbacks, and calls the hooks by their names as Envoy does.
+//!
+//! The module passes valid pointers to the callbacks, and no reference to an object of this file lives while a hook runs. That
+//! makes each of these blocks sound. Miri and AddressSanitizer check it.
 
-use super::raw::{Bytes, HeaderBytes};
+#![allow(
+    clippy::undocumented_unsafe_blocks,
+    clippy::multiple_unsafe_ops_per_block,
+    clippy::as_conversions,
+    clippy::arithmetic_side_effects,
+    reason = "only in tests; the reason is above"
+)]
+
+use super::raw::{HeaderBytes, RawBytes};
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::Mutex;
 
 pub(crate) type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+/// The headers of a response to a call, and its body's chunks.
+pub(crate) type FakeResponse<'a> = (&'a [(&'a str, &'a [u8])], &'a [&'a [u8]]);
 
 /// The lines of the log, of all tests.
 static LOG: Mutex<Vec<(u32, String)>> = Mutex::new(Vec::new());
@@ -74,13 +87,13 @@ unsafe extern "C" {
     fn envoy_dynamic_module_on_program_init() -> *const std::ffi::c_char;
     fn envoy_dynamic_module_on_http_filter_config_new(
         config: *mut c_void,
-        name: Bytes,
-        configuration: Bytes,
+        name: RawBytes,
+        configuration: RawBytes,
     ) -> *const c_void;
     fn envoy_dynamic_module_on_http_filter_config_destroy(module: *const c_void);
     fn envoy_dynamic_module_on_http_filter_per_route_config_new(
-        name: Bytes,
-        configuration: Bytes,
+        name: RawBytes,
+        configuration: RawBytes,
     ) -> *const c_void;
     fn envoy_dynamic_module_on_http_filter_new(module: *const c_void, envoy: *mut c_void) -> *const c_void;
     fn envoy_dynamic_module_on_http_filter_destroy(stream: *const c_void);
@@ -103,7 +116,7 @@ unsafe extern "C" {
         result: u32,
         headers: *const HeaderBytes,
         header_count: usize,
-        chunks: *const Bytes,
+        chunks: *const RawBytes,
         chunk_count: usize,
     );
     fn envoy_dynamic_module_on_http_filter_response_headers(
@@ -125,7 +138,7 @@ unsafe extern "C" {
         envoy: *mut c_void,
         stream: *const c_void,
         status: u32,
-        details: Bytes,
+        details: RawBytes,
         resets: bool,
     ) -> u32;
 }
@@ -140,7 +153,10 @@ pub(crate) fn program_init() -> String {
 pub(crate) fn refuses_route_configuration() -> bool {
     // SAFETY: the bytes live during the call.
     unsafe {
-        envoy_dynamic_module_on_http_filter_per_route_config_new(Bytes::of(b"blobgate"), Bytes::of(b"{}"))
+        envoy_dynamic_module_on_http_filter_per_route_config_new(
+            RawBytes::of(b"blobgate"),
+            RawBytes::of(b"{}"),
+        )
     }
     .is_null()
 }
@@ -149,10 +165,10 @@ impl FakeEnvoy {
     /// Loads a configuration; `None` if the module rejects it.
     pub(crate) fn load(configuration: &[u8]) -> Option<Self> {
         let config = Box::into_raw(Box::<FakeConfig>::default());
-        let name = Bytes::of(b"blobgate");
+        let name = RawBytes::of(b"blobgate");
         // SAFETY: the object and the bytes live during the call.
         let module = unsafe {
-            envoy_dynamic_module_on_http_filter_config_new(config.cast(), name, Bytes::of(configuration))
+            envoy_dynamic_module_on_http_filter_config_new(config.cast(), name, RawBytes::of(configuration))
         };
         // SAFETY: nothing else uses the object now.
         unsafe { (*config).is_frozen = true };
@@ -258,16 +274,19 @@ impl FakeStream {
     }
 
     /// The call ends; `None`: without a response, and with null arrays.
-    pub(crate) fn call_done(&self, response: Option<(&[(&str, &[u8])], &[&[u8]])>) {
+    pub(crate) fn call_done(&self, response: Option<FakeResponse<'_>>) {
         let (headers, chunks) = response.unwrap_or_default();
         let headers: Vec<HeaderBytes> = headers
             .iter()
-            .map(|(name, value)| HeaderBytes { name: Bytes::of(name.as_bytes()), value: Bytes::of(value) })
+            .map(|(name, value)| HeaderBytes {
+                name: RawBytes::of(name.as_bytes()),
+                value: RawBytes::of(value),
+            })
             .collect();
-        let chunks: Vec<Bytes> = chunks.iter().map(|chunk| Bytes::of(chunk)).collect();
+        let chunks: Vec<RawBytes> = chunks.iter().map(|chunk| RawBytes::of(chunk)).collect();
         let result = u32::from(response.is_none());
         let start = |list: *const HeaderBytes| if response.is_none() { ptr::null() } else { list };
-        let first = |list: *const Bytes| if response.is_none() { ptr::null() } else { list };
+        let first = |list: *const RawBytes| if response.is_none() { ptr::null() } else { list };
         // SAFETY: both objects exist, and the arrays live during the call.
         unsafe {
             envoy_dynamic_module_on_http_filter_http_callout_done(
@@ -287,7 +306,7 @@ impl FakeStream {
     pub(crate) fn local_reply(&self, status: &str, details: &[u8]) -> u32 {
         // SAFETY: both objects exist, and the bytes live during the call.
         unsafe {
-            let (module, details) = (self.module(), Bytes::of(details));
+            let (module, details) = (self.module(), RawBytes::of(details));
             envoy_dynamic_module_on_http_filter_local_reply(self.0.cast(), module, 504, details, false);
         }
         self.response_headers(&[(":status", status.as_bytes()), ("content-length", b"7")], false)
@@ -352,7 +371,7 @@ unsafe fn end(fake: *mut Fake) {
     }
 }
 
-fn text(bytes: Bytes) -> String {
+fn text(bytes: RawBytes) -> String {
     // SAFETY: the module passes valid bytes.
     String::from_utf8_lossy(unsafe { bytes.as_slice() }).into_owned()
 }
@@ -377,7 +396,7 @@ mod callbacks {
     use super::*;
 
     #[unsafe(no_mangle)]
-    extern "C" fn envoy_dynamic_module_callback_log(level: u32, message: Bytes) {
+    extern "C" fn envoy_dynamic_module_callback_log(level: u32, message: RawBytes) {
         LOG.lock().unwrap().push((level, text(message)));
     }
 
@@ -398,8 +417,8 @@ mod callbacks {
         let list = &unsafe { fake(stream) }.maps[map as usize];
         for (place, (name, value)) in list.iter().enumerate() {
             // Envoy's empty values may have a null pointer.
-            let value = if value.is_empty() { Bytes::NULL } else { Bytes::of(value) };
-            unsafe { headers.add(place).write(HeaderBytes { name: Bytes::of(name), value }) };
+            let value = if value.is_empty() { RawBytes::NULL } else { RawBytes::of(value) };
+            unsafe { headers.add(place).write(HeaderBytes { name: RawBytes::of(name), value }) };
         }
         true
     }
@@ -408,8 +427,8 @@ mod callbacks {
     unsafe extern "C" fn envoy_dynamic_module_callback_http_get_header(
         stream: *mut c_void,
         map: u32,
-        name: Bytes,
-        result: *mut Bytes,
+        name: RawBytes,
+        result: *mut RawBytes,
         index: usize,
         count: *mut usize,
     ) -> bool {
@@ -417,7 +436,7 @@ mod callbacks {
         let name = unsafe { name.as_slice() };
         let list = &unsafe { fake(stream) }.maps[map as usize];
         let value = list.iter().filter(|(other, _)| other == name).nth(index);
-        unsafe { result.write(value.map_or(Bytes::NULL, |(_, value)| Bytes::of(value))) };
+        unsafe { result.write(value.map_or(RawBytes::NULL, |(_, value)| RawBytes::of(value))) };
         value.is_some()
     }
 
@@ -425,8 +444,8 @@ mod callbacks {
     unsafe extern "C" fn envoy_dynamic_module_callback_http_set_header(
         stream: *mut c_void,
         map: u32,
-        name: Bytes,
-        value: Bytes,
+        name: RawBytes,
+        value: RawBytes,
     ) -> bool {
         let name = unsafe { name.as_slice() }.to_vec();
         let list = &mut unsafe { fake(stream) }.maps[map as usize];
@@ -466,11 +485,11 @@ mod callbacks {
     unsafe extern "C" fn envoy_dynamic_module_callback_http_get_body_chunks(
         stream: *mut c_void,
         body: u32,
-        chunks: *mut Bytes,
+        chunks: *mut RawBytes,
     ) -> bool {
         let Some(list) = part(unsafe { fake(stream) }, body) else { return false };
         for (place, chunk) in list.iter().enumerate() {
-            let chunk = if chunk.is_empty() { Bytes::NULL } else { Bytes::of(chunk) };
+            let chunk = if chunk.is_empty() { RawBytes::NULL } else { RawBytes::of(chunk) };
             unsafe { chunks.add(place).write(chunk) };
         }
         true
@@ -490,7 +509,7 @@ mod callbacks {
     unsafe extern "C" fn envoy_dynamic_module_callback_http_append_body(
         stream: *mut c_void,
         body: u32,
-        data: Bytes,
+        data: RawBytes,
     ) -> bool {
         let data = unsafe { data.as_slice() }.to_vec();
         part(unsafe { fake(stream) }, body).map(|chunks| chunks.push(data)).is_some()
@@ -522,8 +541,8 @@ mod callbacks {
         status: u32,
         headers: *const HeaderBytes,
         count: usize,
-        body: Bytes,
-        details: Bytes,
+        body: RawBytes,
+        details: RawBytes,
     ) {
         let sent =
             Sent::Local { status, headers: pairs(headers, count), body: text(body), details: text(details) };
@@ -547,9 +566,21 @@ mod callbacks {
         is_last: bool,
     ) {
         assert!(is_last);
-        let fake = unsafe { fake(stream) };
-        fake.sent.push(Sent::Headers(pairs(headers, count)));
-        if fake.dies_when_answered {
+        let headers = pairs(headers, count);
+        let bytes =
+            |(name, value): &(String, String)| (name.clone().into_bytes(), value.clone().into_bytes());
+        let (module, dies) = {
+            let fake = unsafe { fake(stream) };
+            fake.maps[2] = headers.iter().map(bytes).collect();
+            fake.sent.push(Sent::Headers(headers));
+            (fake.module, fake.dies_when_answered)
+        };
+        // Envoy 1.38 runs the hook on such a response, and Envoy 1.40 does not.
+        if !module.is_null() {
+            let step = unsafe { envoy_dynamic_module_on_http_filter_response_headers(stream, module, true) };
+            assert_eq!(step, 0);
+        }
+        if dies {
             unsafe { end(stream.cast()) };
         }
     }
@@ -558,7 +589,7 @@ mod callbacks {
     unsafe extern "C" fn envoy_dynamic_module_callback_http_filter_reset_stream(
         stream: *mut c_void,
         _reason: u32,
-        _details: Bytes,
+        _details: RawBytes,
     ) {
         unsafe { fake(stream) }.sent.push(Sent::Reset);
         unsafe { end(stream.cast()) };
@@ -585,29 +616,29 @@ mod callbacks {
     unsafe extern "C" fn envoy_dynamic_module_callback_http_filter_get_attribute_string(
         stream: *mut c_void,
         attribute: u32,
-        result: *mut Bytes,
+        result: *mut RawBytes,
     ) -> bool {
         let value = unsafe { fake(stream) }.attributes.get(&attribute);
-        unsafe { result.write(value.map_or(Bytes::NULL, |value| Bytes::of(value))) };
+        unsafe { result.write(value.map_or(RawBytes::NULL, |value| RawBytes::of(value))) };
         value.is_some()
     }
 
     #[unsafe(no_mangle)]
     unsafe extern "C" fn envoy_dynamic_module_callback_http_get_filter_state_bytes(
         stream: *mut c_void,
-        key: Bytes,
-        result: *mut Bytes,
+        key: RawBytes,
+        result: *mut RawBytes,
     ) -> bool {
         let value = unsafe { fake(stream) }.state.get(&text(key));
-        unsafe { result.write(value.map_or(Bytes::NULL, |value| Bytes::of(value))) };
+        unsafe { result.write(value.map_or(RawBytes::NULL, |value| RawBytes::of(value))) };
         value.is_some()
     }
 
     #[unsafe(no_mangle)]
     unsafe extern "C" fn envoy_dynamic_module_callback_http_set_filter_state_bytes(
         stream: *mut c_void,
-        key: Bytes,
-        value: Bytes,
+        key: RawBytes,
+        value: RawBytes,
     ) -> bool {
         let old = unsafe { fake(stream) }.state.insert(text(key), unsafe { value.as_slice() }.to_vec());
         assert_eq!(old, None, "Envoy counts a second value as a bug");
@@ -618,10 +649,10 @@ mod callbacks {
     unsafe extern "C" fn envoy_dynamic_module_callback_http_filter_http_callout(
         stream: *mut c_void,
         id: *mut u64,
-        cluster: Bytes,
+        cluster: RawBytes,
         headers: *const HeaderBytes,
         count: usize,
-        _body: Bytes,
+        _body: RawBytes,
         timeout_ms: u64,
     ) -> u32 {
         let fake = unsafe { fake(stream) };
@@ -639,8 +670,8 @@ mod callbacks {
     /// As Envoy: a metric without labels exists at once.
     unsafe fn define(
         config: *mut c_void,
-        name: Bytes,
-        labels: *const Bytes,
+        name: RawBytes,
+        labels: *const RawBytes,
         count: usize,
         id: *mut usize,
     ) -> u32 {
@@ -661,8 +692,8 @@ mod callbacks {
     #[unsafe(no_mangle)]
     unsafe extern "C" fn envoy_dynamic_module_callback_http_filter_config_define_counter(
         config: *mut c_void,
-        name: Bytes,
-        labels: *const Bytes,
+        name: RawBytes,
+        labels: *const RawBytes,
         count: usize,
         id: *mut usize,
     ) -> u32 {
@@ -672,8 +703,8 @@ mod callbacks {
     #[unsafe(no_mangle)]
     unsafe extern "C" fn envoy_dynamic_module_callback_http_filter_config_define_gauge(
         config: *mut c_void,
-        name: Bytes,
-        labels: *const Bytes,
+        name: RawBytes,
+        labels: *const RawBytes,
         count: usize,
         id: *mut usize,
     ) -> u32 {
@@ -683,7 +714,7 @@ mod callbacks {
     unsafe fn value<'a>(
         stream: *mut c_void,
         id: usize,
-        values: *const Bytes,
+        values: *const RawBytes,
         count: usize,
     ) -> Option<&'a mut u64> {
         let config = unsafe { &mut *fake(stream).config };
@@ -703,7 +734,7 @@ mod callbacks {
     unsafe extern "C" fn envoy_dynamic_module_callback_http_filter_increment_counter(
         stream: *mut c_void,
         id: usize,
-        labels: *const Bytes,
+        labels: *const RawBytes,
         count: usize,
         by: u64,
     ) -> u32 {
@@ -717,7 +748,7 @@ mod callbacks {
     unsafe extern "C" fn envoy_dynamic_module_callback_http_filter_set_gauge(
         stream: *mut c_void,
         id: usize,
-        labels: *const Bytes,
+        labels: *const RawBytes,
         count: usize,
         to: u64,
     ) -> u32 {

@@ -3,10 +3,10 @@
 
 use std::ffi::{CStr, c_char, c_void};
 
-/// Bytes of the module or of Envoy. The pointer may be null where the length is 0.
+/// RawBytes of the module or of Envoy. The pointer may be null where the length is 0.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bytes {
+pub(crate) struct RawBytes {
     pub(super) start: *const u8,
     pub(super) length: usize,
 }
@@ -15,8 +15,8 @@ pub(crate) struct Bytes {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HeaderBytes {
-    pub(super) name: Bytes,
-    pub(super) value: Bytes,
+    pub(super) name: RawBytes,
+    pub(super) value: RawBytes,
 }
 
 /// Envoy's object of a filter configuration.
@@ -28,12 +28,12 @@ pub(super) type StreamPtr = *mut c_void;
 pub(super) const SUCCESS: u32 = 0;
 
 /// Sets a gauge while a configuration loads. Envoy 1.38 does not have this callback.
-pub(super) type ConfigSetGauge = unsafe extern "C" fn(ConfigPtr, usize, *const Bytes, usize, u64) -> u32;
+pub(super) type ConfigSetGauge = unsafe extern "C" fn(ConfigPtr, usize, *const RawBytes, usize, u64) -> u32;
 /// The name of [`ConfigSetGauge`].
 pub(super) const CONFIG_SET_GAUGE: &CStr = c"envoy_dynamic_module_callback_http_filter_config_set_gauge";
 
 unsafe extern "C" {
-    pub(super) fn envoy_dynamic_module_callback_log(level: u32, message: Bytes);
+    pub(super) fn envoy_dynamic_module_callback_log(level: u32, message: RawBytes);
 
     pub(super) fn envoy_dynamic_module_callback_http_get_headers_size(stream: StreamPtr, map: u32) -> usize;
     pub(super) fn envoy_dynamic_module_callback_http_get_headers(
@@ -44,16 +44,16 @@ unsafe extern "C" {
     pub(super) fn envoy_dynamic_module_callback_http_get_header(
         stream: StreamPtr,
         map: u32,
-        name: Bytes,
-        value: *mut Bytes,
+        name: RawBytes,
+        value: *mut RawBytes,
         index: usize,
         count: *mut usize,
     ) -> bool;
     pub(super) fn envoy_dynamic_module_callback_http_set_header(
         stream: StreamPtr,
         map: u32,
-        name: Bytes,
-        value: Bytes,
+        name: RawBytes,
+        value: RawBytes,
     ) -> bool;
 
     pub(super) fn envoy_dynamic_module_callback_http_get_body_size(stream: StreamPtr, body: u32) -> usize;
@@ -64,7 +64,7 @@ unsafe extern "C" {
     pub(super) fn envoy_dynamic_module_callback_http_get_body_chunks(
         stream: StreamPtr,
         body: u32,
-        chunks: *mut Bytes,
+        chunks: *mut RawBytes,
     ) -> bool;
     pub(super) fn envoy_dynamic_module_callback_http_drain_body(
         stream: StreamPtr,
@@ -74,7 +74,7 @@ unsafe extern "C" {
     pub(super) fn envoy_dynamic_module_callback_http_append_body(
         stream: StreamPtr,
         body: u32,
-        data: Bytes,
+        data: RawBytes,
     ) -> bool;
     pub(super) fn envoy_dynamic_module_callback_http_received_buffered_request_body(
         stream: StreamPtr,
@@ -87,8 +87,8 @@ unsafe extern "C" {
         status: u32,
         headers: *const HeaderBytes,
         header_count: usize,
-        body: Bytes,
-        details: Bytes,
+        body: RawBytes,
+        details: RawBytes,
     );
     pub(super) fn envoy_dynamic_module_callback_http_send_response_headers(
         stream: StreamPtr,
@@ -99,7 +99,7 @@ unsafe extern "C" {
     pub(super) fn envoy_dynamic_module_callback_http_filter_reset_stream(
         stream: StreamPtr,
         reason: u32,
-        details: Bytes,
+        details: RawBytes,
     );
     pub(super) fn envoy_dynamic_module_callback_http_clear_route_cache(stream: StreamPtr);
     pub(super) fn envoy_dynamic_module_callback_http_filter_continue_decoding(stream: StreamPtr);
@@ -107,53 +107,53 @@ unsafe extern "C" {
     pub(super) fn envoy_dynamic_module_callback_http_filter_get_attribute_string(
         stream: StreamPtr,
         attribute: u32,
-        value: *mut Bytes,
+        value: *mut RawBytes,
     ) -> bool;
     pub(super) fn envoy_dynamic_module_callback_http_get_filter_state_bytes(
         stream: StreamPtr,
-        key: Bytes,
-        value: *mut Bytes,
+        key: RawBytes,
+        value: *mut RawBytes,
     ) -> bool;
     pub(super) fn envoy_dynamic_module_callback_http_set_filter_state_bytes(
         stream: StreamPtr,
-        key: Bytes,
-        value: Bytes,
+        key: RawBytes,
+        value: RawBytes,
     ) -> bool;
     pub(super) fn envoy_dynamic_module_callback_http_filter_http_callout(
         stream: StreamPtr,
         id: *mut u64,
-        cluster: Bytes,
+        cluster: RawBytes,
         headers: *const HeaderBytes,
         header_count: usize,
-        body: Bytes,
+        body: RawBytes,
         timeout_ms: u64,
     ) -> u32;
 
     pub(super) fn envoy_dynamic_module_callback_http_filter_config_define_counter(
         config: ConfigPtr,
-        name: Bytes,
-        labels: *const Bytes,
+        name: RawBytes,
+        labels: *const RawBytes,
         label_count: usize,
         id: *mut usize,
     ) -> u32;
     pub(super) fn envoy_dynamic_module_callback_http_filter_config_define_gauge(
         config: ConfigPtr,
-        name: Bytes,
-        labels: *const Bytes,
+        name: RawBytes,
+        labels: *const RawBytes,
         label_count: usize,
         id: *mut usize,
     ) -> u32;
     pub(super) fn envoy_dynamic_module_callback_http_filter_increment_counter(
         stream: StreamPtr,
         id: usize,
-        labels: *const Bytes,
+        labels: *const RawBytes,
         label_count: usize,
         by: u64,
     ) -> u32;
     pub(super) fn envoy_dynamic_module_callback_http_filter_set_gauge(
         stream: StreamPtr,
         id: usize,
-        labels: *const Bytes,
+        labels: *const RawBytes,
         label_count: usize,
         value: u64,
     ) -> u32;

@@ -1,6 +1,6 @@
 //! Envoy's side of a stream and of a configuration, as safe methods.
 
-use super::raw::{self, Bytes, HeaderBytes};
+use super::raw::{self, HeaderBytes, RawBytes};
 use std::marker::PhantomData;
 use std::mem::{self, MaybeUninit};
 use std::ptr;
@@ -54,7 +54,7 @@ pub(crate) fn log(level: LogLevel, line: &str) {
         LogLevel::Error => 4,
     };
     // SAFETY: Envoy copies the line before it returns.
-    unsafe { raw::envoy_dynamic_module_callback_log(level, Bytes::of(line.as_bytes())) }
+    unsafe { raw::envoy_dynamic_module_callback_log(level, RawBytes::of(line.as_bytes())) }
 }
 
 /// Envoy's object of a configuration, while the configuration loads.
@@ -73,13 +73,13 @@ impl EnvoyConfig<'_> {
 
     /// Defines a counter; `None` if Envoy refuses it.
     pub(crate) fn define_counter(&mut self, name: &str, labels: &[&str]) -> Option<MetricId> {
-        let labels: Vec<Bytes> = labels.iter().map(|label| Bytes::of(label.as_bytes())).collect();
+        let labels: Vec<RawBytes> = labels.iter().map(|label| RawBytes::of(label.as_bytes())).collect();
         let mut id = 0;
         // SAFETY: the object is valid during the load, Envoy copies the names, and writes one number to `id`.
         let result = unsafe {
             raw::envoy_dynamic_module_callback_http_filter_config_define_counter(
                 self.config,
-                Bytes::of(name.as_bytes()),
+                RawBytes::of(name.as_bytes()),
                 labels.as_ptr(),
                 labels.len(),
                 &raw mut id,
@@ -95,7 +95,7 @@ impl EnvoyConfig<'_> {
         let result = unsafe {
             raw::envoy_dynamic_module_callback_http_filter_config_define_gauge(
                 self.config,
-                Bytes::of(name.as_bytes()),
+                RawBytes::of(name.as_bytes()),
                 ptr::null(),
                 0,
                 &raw mut id,
@@ -180,13 +180,13 @@ impl EnvoyStream<'_> {
 
     /// The first value of a header.
     pub(crate) fn header(&self, map: HeaderMap, name: &str) -> Option<&[u8]> {
-        let mut value = Bytes::NULL;
+        let mut value = RawBytes::NULL;
         // SAFETY: the stream is valid during the hook, the count is optional, and Envoy writes one value.
         let is_present = unsafe {
             raw::envoy_dynamic_module_callback_http_get_header(
                 self.stream,
                 map.id(),
-                Bytes::of(name.as_bytes()),
+                RawBytes::of(name.as_bytes()),
                 &raw mut value,
                 0,
                 ptr::null_mut(),
@@ -198,18 +198,23 @@ impl EnvoyStream<'_> {
 
     /// Sets a header to this one value.
     pub(crate) fn set_header(&mut self, map: HeaderMap, name: &[u8], value: &[u8]) {
-        self.change_header(map, name, Bytes::of(value));
+        self.change_header(map, name, RawBytes::of(value));
     }
 
     /// Removes every value of a header.
     pub(crate) fn remove_header(&mut self, map: HeaderMap, name: &[u8]) {
-        self.change_header(map, name, Bytes::NULL);
+        self.change_header(map, name, RawBytes::NULL);
     }
 
-    fn change_header(&mut self, map: HeaderMap, name: &[u8], value: Bytes) {
+    fn change_header(&mut self, map: HeaderMap, name: &[u8], value: RawBytes) {
         // SAFETY: the stream is valid during the hook, and Envoy copies the name and the value.
         unsafe {
-            raw::envoy_dynamic_module_callback_http_set_header(self.stream, map.id(), Bytes::of(name), value);
+            raw::envoy_dynamic_module_callback_http_set_header(
+                self.stream,
+                map.id(),
+                RawBytes::of(name),
+                value,
+            );
         }
     }
 
@@ -224,7 +229,7 @@ impl EnvoyStream<'_> {
         // SAFETY: the stream is valid during the hook.
         let size =
             unsafe { raw::envoy_dynamic_module_callback_http_get_body_chunks_size(self.stream, part.id()) };
-        let mut chunks: Vec<Bytes> = vec![Bytes::NULL; size];
+        let mut chunks: Vec<RawBytes> = vec![RawBytes::NULL; size];
         // SAFETY: `chunks` has room for `size` chunks, and nothing has changed their number since.
         let is_filled = unsafe {
             raw::envoy_dynamic_module_callback_http_get_body_chunks(
@@ -253,7 +258,7 @@ impl EnvoyStream<'_> {
         // SAFETY: the stream is valid during the hook. Envoy drains at most what there is.
         unsafe { raw::envoy_dynamic_module_callback_http_drain_body(self.stream, part, usize::MAX) };
         // SAFETY: the stream is valid during the hook, and Envoy copies the body.
-        unsafe { raw::envoy_dynamic_module_callback_http_append_body(self.stream, part, Bytes::of(body)) };
+        unsafe { raw::envoy_dynamic_module_callback_http_append_body(self.stream, part, RawBytes::of(body)) };
     }
 
     /// Lets Envoy buffer at least this many bytes. It never lowers the limit, which other filters may need. 0 is no limit.
@@ -269,7 +274,7 @@ impl EnvoyStream<'_> {
 
     /// An attribute; `None` where the stream does not have it.
     pub(crate) fn attribute(&self, attribute: Attribute) -> Option<&[u8]> {
-        let mut value = Bytes::NULL;
+        let mut value = RawBytes::NULL;
         // SAFETY: the stream is valid during the hook, and Envoy writes one value.
         let is_present = unsafe {
             raw::envoy_dynamic_module_callback_http_filter_get_attribute_string(
@@ -284,12 +289,12 @@ impl EnvoyStream<'_> {
 
     /// The bytes of a filter state; `None` where no filter has set it.
     pub(crate) fn filter_state(&self, key: &str) -> Option<&[u8]> {
-        let mut value = Bytes::NULL;
+        let mut value = RawBytes::NULL;
         // SAFETY: the stream is valid during the hook, and Envoy writes one value.
         let is_present = unsafe {
             raw::envoy_dynamic_module_callback_http_get_filter_state_bytes(
                 self.stream,
-                Bytes::of(key.as_bytes()),
+                RawBytes::of(key.as_bytes()),
                 &raw mut value,
             )
         };
@@ -303,15 +308,15 @@ impl EnvoyStream<'_> {
         unsafe {
             raw::envoy_dynamic_module_callback_http_set_filter_state_bytes(
                 self.stream,
-                Bytes::of(key.as_bytes()),
-                Bytes::of(value.as_bytes()),
+                RawBytes::of(key.as_bytes()),
+                RawBytes::of(value.as_bytes()),
             );
         }
     }
 
     /// Adds one to a counter.
     pub(crate) fn count(&mut self, counter: MetricId, labels: &[&str]) {
-        let labels: Vec<Bytes> = labels.iter().map(|label| Bytes::of(label.as_bytes())).collect();
+        let labels: Vec<RawBytes> = labels.iter().map(|label| RawBytes::of(label.as_bytes())).collect();
         // SAFETY: the stream is valid during the hook, and Envoy copies the labels.
         unsafe {
             raw::envoy_dynamic_module_callback_http_filter_increment_counter(
@@ -347,10 +352,10 @@ impl EnvoyStream<'_> {
             raw::envoy_dynamic_module_callback_http_filter_http_callout(
                 self.stream,
                 &raw mut id,
-                Bytes::of(cluster.as_bytes()),
+                RawBytes::of(cluster.as_bytes()),
                 headers.as_ptr(),
                 headers.len(),
-                Bytes::NULL,
+                RawBytes::NULL,
                 u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
             )
         };
@@ -389,8 +394,8 @@ impl EnvoyStream<'_> {
                 u32::from(status),
                 headers.as_ptr(),
                 headers.len(),
-                Bytes::of(body),
-                Bytes::of(details.as_bytes()),
+                RawBytes::of(body),
+                RawBytes::of(details.as_bytes()),
             );
         }
     }
@@ -403,7 +408,7 @@ impl EnvoyStream<'_> {
             raw::envoy_dynamic_module_callback_http_filter_reset_stream(
                 self.stream,
                 LOCAL_RESET,
-                Bytes::NULL,
+                RawBytes::NULL,
             );
         }
     }
@@ -419,13 +424,13 @@ impl EnvoyStream<'_> {
 #[derive(Debug)]
 pub(crate) struct CallResponse<'hook> {
     headers: &'hook [HeaderBytes],
-    chunks: &'hook [Bytes],
+    chunks: &'hook [RawBytes],
 }
 
 impl<'hook> CallResponse<'hook> {
     /// # Safety
     /// All bytes are valid for `'hook`.
-    pub(super) unsafe fn new(headers: &'hook [HeaderBytes], chunks: &'hook [Bytes]) -> Self {
+    pub(super) unsafe fn new(headers: &'hook [HeaderBytes], chunks: &'hook [RawBytes]) -> Self {
         Self { headers, chunks }
     }
 
@@ -452,7 +457,7 @@ impl<'hook> CallResponse<'hook> {
     }
 }
 
-impl Bytes {
+impl RawBytes {
     pub(super) const NULL: Self = Self { start: ptr::null(), length: 0 };
 
     pub(super) fn of(bytes: &[u8]) -> Self {
@@ -499,8 +504,8 @@ impl Attribute {
 
 fn header_list(headers: &[HeaderPair<'_>]) -> Vec<HeaderBytes> {
     let bytes = |(name, value): &HeaderPair<'_>| HeaderBytes {
-        name: Bytes::of(name.as_bytes()),
-        value: Bytes::of(value.as_bytes()),
+        name: RawBytes::of(name.as_bytes()),
+        value: RawBytes::of(value.as_bytes()),
     };
     headers.iter().map(bytes).collect()
 }
