@@ -10,6 +10,8 @@ export ENVOYS ?= $(if $(ENVOY),ENVOY,1.40.0)
 LINT := .tools/lint/bin
 # mdBook and the link checker.
 BOOK := .tools/book/bin
+# The linker of the artefacts.
+ZIG := .tools/zig/bin
 LYCHEE := $(BOOK)/lychee --offline --no-progress --quiet --include-fragments
 # When this changes, cargo compiles tests with `#[needs]` again: see testkit/needs.
 export BLOBGATE_MACHINE := $(shell id -u; command -v nginx node prometheus python3 sqlite3; ls -d /usr/sbin/pgbouncer /usr/lib/postgresql/* 2>/dev/null)
@@ -45,6 +47,16 @@ release: build $(if $(filter native,$(MODULE)),native) ## build the module and t
 
 install: ## copy what `make release` built, and the systemd units, to PREFIX, /usr/local by default
 	@dev/install "$(PREFIX)" "$(PROGRAM)" "$(NATIVE)"
+
+$(ZIG)/cargo-zigbuild: .ci/requirements-native.txt
+	@dev/need python3
+	python3 -m venv $(@D)/..
+	$(@D)/pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
+artefacts: $(ZIG)/cargo-zigbuild ## build the native module for other machines, x86-64 and aarch64, in target/artefacts, and check the files
+	@dev/need cargo readelf x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
+	dev/artefacts
 
 demo: rust ## send sample deliveries to the running gate and show the results
 	@cargo build --locked --quiet $(BLOBGATE_TOOL_WITH) --bin blobgate
@@ -105,6 +117,12 @@ native: cargo ## compile the native module for Envoy 1.38 and later, target/nati
 
 build-crash-test: rust # the module with the feature crash-test, which traps on a request header
 	dev/module --features crash-test --target-dir target/crash-test
+
+check-artefacts: artefacts native tools ## try target/artefacts in real Envoys, beside glibc alone and on aarch64; needs qemu-user, libc6-arm64-cross
+	@dev/need unshare ldd qemu-aarch64 python3
+	@dev/envoy 1.36.4 >/dev/null
+	dev/artefacts target/crash-test/artefacts --features crash-test
+	cargo test --locked --workspace --test artefacts
 
 soak: native tools ## send a million requests of every kind to the native module, and check that memory stays flat; less with SOAK=50000
 	SOAK=$(or $(SOAK),1000000) cargo test --locked --workspace --test native -- soak

@@ -1,7 +1,6 @@
 //! About the Wasm module alone: a trap ends a worker's VM, and each worker configures its own. `tests/native/` has the native
 //! module's behaviour in these cases.
 
-use crate::access_line;
 use crate::fail_closed::assert_nothing_passes;
 use crate::failure::wait_until_working;
 use crate::support::client::Protocol;
@@ -10,7 +9,8 @@ use crate::support::{
     Bootstrap, GateModule, H1, Length, Options, Reply, TestDelivery, TestGate, eventually, on_every_envoy,
 };
 use crate::trust::{confirms, good, tokenless, with_token};
-use serde_json::json;
+use crate::{access_line, counts, log_line};
+use serde_json::{Value, json};
 use std::time::Duration;
 
 #[test]
@@ -77,6 +77,27 @@ fn forwards_no_waiting_delivery_after_a_trap() {
             gate.provider.reply(confirms(&tokenless()));
             gate.accepts(protocol, &tokenless());
         }
+    });
+}
+
+#[test]
+fn refuses_as_misconfigured_without_the_host_flag() {
+    GateModule::Wasm.alone("the native module needs no host flag");
+    on_every_envoy(|envoy| {
+        let gate = TestGate::with(envoy, |bootstrap| {
+            bootstrap.http(|manager| manager["request_timeout"] = "0.5s".into()).filter(|filter| {
+                let plugin = &mut filter["typed_config"]["config"];
+                let flag = plugin.as_object_mut().unwrap().remove("allow_on_headers_stop_iteration");
+                assert_eq!(flag, Some(Value::Bool(true)));
+                plugin["name"] = "blobgate-without-flag".into();
+            })
+        });
+        for protocol in Protocol::BOTH {
+            gate.refuses(protocol, &TestDelivery::completed(), 503, "host-misconfigured");
+        }
+        let labels = [("reason", "host-misconfigured"), ("status", "503")];
+        counts(&gate.envoy, "blobgate_responses_total", &labels, 2.0);
+        log_line(&gate.envoy, "reason=host-misconfigured hook=veo3");
     });
 }
 
