@@ -12,8 +12,10 @@ start() {
     over=${1:+-f $1} code=0
     shift $(($# > 0))
     compose up "$@" --no-color --exit-code-from sender >"$work/output" 2>&1 || code=$?
-    sed -i 's/\x1b\[[0-9;]*[A-Za-z]//g' "$work/output" # Compose 2 writes escape sequences in any case
+    strip_escapes
 }
+
+strip_escapes() { sed -i 's/\x1b\[[0-9;]*[A-Za-z]//g' "$work/output"; } # Compose 2 writes them in any case
 
 up() {
     start "$@"
