@@ -2,6 +2,7 @@
 
 use super::certificate::{CertificateFiles, check_certificate};
 use super::error::SetupError;
+use super::module::ModulePlace;
 use super::{CertificateAuthorities, SECRETS_ENV, ServiceScheme, Setup, gate, key_file};
 use crate::check::cursor::Spot;
 use blobgate::Config;
@@ -29,7 +30,8 @@ pub(super) fn check(setup: &Setup) -> Result<Vec<String>, SetupError> {
         key_file::read_key(&path, file)?;
         warnings.extend(readable_by_others(&path, file));
     }
-    check_module(setup)?;
+    let module = setup.module_path()?;
+    setup.module.check(&setup.resolve(&module), &module, ModulePlace::Setup)?;
     if needs_authorities(setup) {
         CertificateAuthorities::find()?;
     }
@@ -42,19 +44,6 @@ fn needs_authorities(setup: &Setup) -> bool {
     let services = &setup.services;
     let all = [Some(&services.completed), Some(&services.failed), services.quarantined.as_ref()];
     setup.api_key_file.is_some() || all.into_iter().flatten().any(|url| url.scheme == ServiceScheme::Https)
-}
-
-fn check_module(setup: &Setup) -> Result<(), SetupError> {
-    const MAGIC: &[u8] = b"\0asm";
-    let module = setup.module_path()?;
-    let unusable =
-        |why: &dyn std::fmt::Display, remedy: &str| SetupError::unusable(module.display(), why, remedy);
-    let bytes = std::fs::read(setup.resolve(&module))
-        .map_err(|why| unusable(&why, "Build it with `make build`, or correct `module`"))?;
-    if !bytes.starts_with(MAGIC) {
-        return Err(unusable(&"it is no WebAssembly module", "Name blobgate.wasm in `module`"));
-    }
-    Ok(())
 }
 
 /// The gate's own loader reads the keys, from secrets/env or the environment.
