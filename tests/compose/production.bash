@@ -40,7 +40,8 @@ make_setup() {
     tool init "${options[@]}" --host $host --listen "127.0.0.1:$public" --service "http://127.0.0.1:$app" --path /webhook \
         --api-key-file key >"$work/output" 2>&1 || return
     # No status API here: without a valid token a delivery gets 403.
-    edit 's/any_of: \[.*\]/any_of: [token]/; s/^( *source:).*/\1 [127.0.0.1]/; /^ports:/d'
+    edit 's/any_of: \[.*\]/any_of: [token]/; s/^( *source:).*/\1 [127.0.0.1]/; /^(ports|module):/d'
+    echo "module: $MODULE" >>"$BLOBGATE_SETUP/blobgate.yaml"
     echo "ports: {services: $(free_port 26000), metrics: $BLOBGATE_METRICS_PORT, inbox: $(free_port 28000), admin: $BLOBGATE_ADMIN_PORT}" \
         >>"$BLOBGATE_SETUP/blobgate.yaml"
 }
@@ -183,6 +184,13 @@ runs_unprivileged() {
     [ "$found" = yes ]
 }
 
+# runs_module: the native module is mapped into Envoy. A module of Wasm is not.
+runs_module() {
+    local maps
+    maps=$(cat "/proc/$(process_of gate envoy)/maps") || return
+    [[ $MODULE = native && $maps = */libblobgate.so* || $MODULE = wasm && $maps != */libblobgate.so* ]]
+}
+
 is_read_only() { [ "$(docker inspect --format '{{.HostConfig.ReadonlyRootfs}}' "$(service_container "$1")")" = true ]; }
 
 served_certificate() {
@@ -235,6 +243,7 @@ production_checks() {
     check "$name: gate and inbox become healthy" soon are_healthy
     # Health checks of the gate are short processes of root.
     check "$name: Envoy runs as 10001, with one capability at most" soon runs_unprivileged gate envoy
+    check "$name: Envoy runs the module $MODULE" runs_module
     check "$name: the inbox runs as 10001, without a capability" soon runs_unprivileged inbox blobgate
     check "$name: the roots are read-only" eval 'is_read_only gate && is_read_only inbox'
     check "$name: the control: the keys are found" secrets_are_in "$BLOBGATE_SETUP/secrets/env"
