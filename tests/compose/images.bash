@@ -132,8 +132,12 @@ has_old_symbols() {
     ! grep -vE '^(libc\.so\.6|libm\.so\.6|libgcc_s\.so\.1|ld-linux-.*)$' "$work/output"
 }
 
+# is_unchanged FILE: a clone on Windows gets the same bytes.
+is_unchanged() { git -c core.autocrlf=true -c core.eol=crlf cat-file --filters ":$1" | cmp - "$1" >"$work/output"; }
+
 image_checks() {
     local image since
+    check "a clone on Windows gets the scripts of the images as they are" is_unchanged deploy/compose/with-env
     step "building the images"
     since=$SECONDS
     check "the images are built from the files of a clone" build -f docker-compose.yml -f tests/compose/host-network.yml build

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tests/compose/production.bash: a part of tests/compose/run. Runs compose.production.yaml with a setup folder that its own
 # tool has made, and an app behind it.
-# shellcheck disable=SC2154 # variables of tests/compose/run
+# shellcheck disable=SC2034,SC2154 # variables that other parts of tests/compose/run set or read
 
 host=hooks.test
 export BLOBGATE_PROFILE=dev # as docker-compose.yml builds, so that one build serves both files
@@ -156,6 +156,13 @@ ends_without() {
     ends_badly && says "cannot read ($1|/setup/$1): it is missing"
 }
 
+ends_without_setup() {
+    local code=0
+    BLOBGATE_SETUP=$work/none production up --detach --no-build >"$work/output" 2>&1 || code=$?
+    BLOBGATE_SETUP=$work/none production down --volumes >>"$work/output" 2>&1
+    ends_badly && says 'path does not exist' && [ ! -e "$work/none" ]
+}
+
 # ends_damaged: a line with a key, but without a name, is refused by its number.
 ends_damaged() {
     local code=0
@@ -229,6 +236,7 @@ production_checks() {
     name+=", production"
     step "$name: a setup folder, made and rendered by the image"
     check "$name: the file is valid without a setup folder" production config --quiet
+    check "$name: without a setup folder it ends, and makes none" ends_without_setup
     check "$name: init makes the setup folder" make_setup
     check "$name: render writes the configuration" eval 'tool render >"$work/output" 2>&1'
     check "$name: the configuration has no mistake" eval 'tool check blobgate.yaml envoy.yaml >"$work/output" 2>&1'
