@@ -191,7 +191,7 @@ boot: build tools ## boot Debian 12 in a container, and run the units there; nee
 	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
 	tests/systemd/boot
 
-compose: ## build the images, run docker-compose.yml and compose.production.yaml, and check the results; needs Docker
+compose: ## build the images, run docker-compose.yml and compose.production.yaml, and check the results; needs Docker; MODULE=native: with the native module
 	tests/compose/run
 
 validate: build tools ## validate envoy.yaml with Envoy; ENVOYS as for test
