@@ -14,11 +14,13 @@ mod parse;
 mod preflight;
 mod provider;
 mod reader;
+pub(crate) mod regular_file;
 mod service;
+mod store;
 
 pub(crate) use authorities::CertificateAuthorities;
 pub(crate) use error::{SetupError, SetupFault};
-pub(crate) use host::SetupHost;
+pub(crate) use host::{HostUse, SetupHost};
 pub(crate) use provider::ProviderEndpoint;
 pub(crate) use service::{ServiceScheme, ServiceUrl};
 
@@ -177,7 +179,7 @@ impl Setup {
         match env_file::read(&self.resolve(Path::new(SECRETS_ENV))) {
             Ok(variables) => Ok(variables),
             Err(EnvFileError::Unreadable(why)) if why.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            Err(why) => Err(SetupError::unusable(SECRETS_ENV, why, "Correct it: each line is NAME=value")),
+            Err(why) => Err(SetupError::unusable(SECRETS_ENV, &why, why.remedy())),
         }
     }
 

@@ -6,11 +6,11 @@ use super::host::{HostUse, SetupHost};
 use super::listeners;
 use super::reader::{SetupReader, show};
 use super::service::ServiceUrl;
+use super::store;
 use super::{Setup, SetupHook, SetupServices};
 use crate::check::cursor::YamlCursor;
 use crate::check::syntax_error;
 use crate::check::yaml::{YamlNode, YamlReader, YamlValue, parse_yaml};
-use blobgate_inbox::store::Place;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -100,7 +100,7 @@ fn setup(file: &Path, root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option
     });
     let services = required(root, "services", "services with completed and failed", reader);
     let services = services.filter(|services| reader.object(services, &SERVICE_KEYS, &none));
-    let store = store(root, reader);
+    let store = store::read(root, reader);
     let run = match root.get("run") {
         Some(value) => run(&value, reader),
         None => Some(PathBuf::from(DEFAULT_RUN)),
@@ -169,7 +169,7 @@ fn all<T>(value: Option<Option<T>>) -> Option<Option<T>> {
     }
 }
 
-fn required<'y>(
+pub(super) fn required<'y>(
     at: &YamlCursor<'y>,
     key: &str,
     expected: &str,
@@ -202,47 +202,6 @@ fn host_of(value: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<SetupHost
             None
         }
     }
-}
-
-/// Reads the store's place. A wrong one is not shown: it may contain a password.
-fn store(root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<String> {
-    const EXPECTED: &str = "sqlite:/var/lib/blobgate/inbox.db, or postgres://USER@HOST/DATABASE";
-    let inbox = required(root, "inbox", "inbox: {store: \"sqlite:/var/lib/blobgate/inbox.db\"}", reader)?;
-    if !reader.object(&inbox, &INBOX_KEYS, &|_| None) {
-        return None;
-    }
-    let value = required(&inbox, "store", EXPECTED, reader)?;
-    let text = match value.text() {
-        Some(_) => reader.text(&value, EXPECTED)?,
-        None => {
-            reader.fault(value.spot(), "is no text", format!("write {EXPECTED}"));
-            return None;
-        }
-    };
-    let wrong = match text.parse::<Place>() {
-        Err(why) => (format!("does not load: {why}"), String::new()),
-        Ok(Place::Postgres(url)) => {
-            let has_password =
-                url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password");
-            if !has_password {
-                return Some(text.to_owned());
-            }
-            let remedy = "remove it, and write PGPASSWORD=... into secrets/env";
-            ("has a password, which each reader of the file gets".to_owned(), remedy.to_owned())
-        }
-        Ok(Place::Sqlite(path)) => match path.to_string_lossy() {
-            path if path.starts_with('~') => {
-                ("begins with ~, which only a shell replaces".to_owned(), "write the whole path".to_owned())
-            }
-            path if path.ends_with('/') => ("is a folder".to_owned(), format!("write {EXPECTED}")),
-            path if path.contains(":memory:") => {
-                ("is in memory, so a restart loses every event".to_owned(), format!("write {EXPECTED}"))
-            }
-            _ => return Some(text.to_owned()),
-        },
-    };
-    reader.fault(value.spot(), wrong.0, wrong.1);
-    None
 }
 
 fn run(value: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<PathBuf> {

@@ -2,9 +2,10 @@
 
 use super::certificate::{CertificateFiles, check_certificate};
 use super::error::SetupError;
-use super::{CertificateAuthorities, SECRETS_ENV, ServiceScheme, Setup, gate, key_file};
+use super::{CertificateAuthorities, SECRETS_ENV, ServiceScheme, Setup, gate, key_file, regular_file};
 use crate::check::cursor::Spot;
 use blobgate::Config;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use time::OffsetDateTime;
@@ -46,12 +47,15 @@ fn needs_authorities(setup: &Setup) -> bool {
 
 fn check_module(setup: &Setup) -> Result<(), SetupError> {
     const MAGIC: &[u8] = b"\0asm";
+    const MAGIC_LENGTH: u64 = 4;
     let module = setup.module_path()?;
     let unusable =
         |why: &dyn std::fmt::Display, remedy: &str| SetupError::unusable(module.display(), why, remedy);
-    let bytes = std::fs::read(setup.resolve(&module))
+    let mut start = Vec::new();
+    regular_file::open(&setup.resolve(&module))
+        .and_then(|file| file.take(MAGIC_LENGTH).read_to_end(&mut start))
         .map_err(|why| unusable(&why, "Build it with `make build`, or correct `module`"))?;
-    if !bytes.starts_with(MAGIC) {
+    if start != MAGIC {
         return Err(unusable(&"it is no WebAssembly module", "Name blobgate.wasm in `module`"));
     }
     Ok(())
