@@ -4,7 +4,7 @@ mod context;
 mod diff;
 mod digests;
 mod files;
-mod scalar;
+pub(crate) mod scalar;
 mod template;
 
 pub(crate) use files::{RenderedChange, RenderedFile, make_run_folder, write};

@@ -168,11 +168,6 @@ fn tool() -> Result<PathBuf, Error> {
         .map_err(|why| Error::Unprepared { place: "this program's own path".to_owned(), why: why.into() })
 }
 
-/// The path of this program on the user's command line, for commands to copy.
-fn program_name() -> String {
-    std::env::args().next().unwrap_or_else(|| "blobgate".to_owned())
-}
-
 /// The sentence of a failed `inbox migrate`.
 fn migration_error(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);

@@ -1,8 +1,8 @@
 //! The text of a new setup file, and its check by the loader of setup files.
 
 use super::{CERTIFICATE, CERTIFICATE_KEY};
-use crate::setup::{SETUP_FILE, Setup, SetupFault};
-use std::net::IpAddr;
+use crate::render::scalar::quote;
+use crate::setup::{HostUse, SETUP_FILE, Setup, SetupFault, SetupHost};
 
 /// What a new setup file has. The texts are as a person wrote them.
 #[derive(Clone)]
@@ -30,8 +30,7 @@ pub(super) const RUN: &str = "run";
 impl SetupDraft {
     /// Whether the host is a name or an address of this machine alone.
     pub(super) fn is_local(&self) -> bool {
-        self.host.eq_ignore_ascii_case("localhost")
-            || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        SetupHost::parse(&self.host, HostUse::Public).is_ok_and(|host| host.is_loopback())
     }
 
     /// The names of a certificate for the host.
@@ -121,9 +120,9 @@ inbox: {{store: {store}}}
             hook = scalar(&self.hook),
             path = scalar(&format!("{}/{{token}}", self.path)),
             kid = self.kid,
-            completed = quoted(&self.service),
-            failed = quoted(failed),
-            store = quoted(&self.store),
+            completed = quote(&self.service),
+            failed = quote(failed),
+            store = quote(&self.store),
         )
     }
 }
@@ -136,7 +135,7 @@ fn scalar(text: &str) -> String {
         && !text.ends_with(':')
         && text.chars().all(plain);
     let is_address = text.parse::<std::net::SocketAddrV4>().is_ok();
-    if is_address || (is_plain && !is_word(text)) { text.to_owned() } else { quoted(text) }
+    if is_address || (is_plain && !is_word(text)) { text.to_owned() } else { quote(text) }
 }
 
 /// A word that YAML 1.1 or 1.2 reads as another type.
@@ -146,27 +145,31 @@ fn is_word(text: &str) -> bool {
         .any(|word| text.eq_ignore_ascii_case(word))
 }
 
-/// JSON's strings are YAML's, with the characters escaped that YAML forbids in a text.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => out.extend(['\\', character]),
-            ' '..='~' => out.push(character),
-            other => match u32::from(other) {
-                code @ ..=0xff => out.push_str(&format!("\\x{code:02x}")),
-                code @ ..=0xffff => out.push_str(&format!("\\u{code:04x}")),
-                code => out.push_str(&format!("\\U{code:08x}")),
-            },
-        }
-    }
-    out.push('"');
-    out
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{quoted, scalar};
+    use super::{RUN, SetupDraft, scalar};
+
+    #[test]
+    fn a_host_of_this_machine_listens_on_this_machine_alone() {
+        let draft = |host: &str| SetupDraft {
+            host: host.to_owned(),
+            listen: None,
+            environment: None,
+            hook: "veo3".to_owned(),
+            path: "/webhook".to_owned(),
+            has_api_key: false,
+            kid: "2026-11".to_owned(),
+            service: "http://127.0.0.1:5000".to_owned(),
+            failed_service: None,
+            store: "sqlite:inbox.db".to_owned(),
+            run: RUN.to_owned(),
+        };
+        for host in ["localhost", "LocalHost", "gate.localhost", "127.0.0.2", "::1", "::ffff:127.0.0.1"] {
+            let setup = draft(host).check().unwrap();
+            assert!(setup.listen.ip().is_loopback(), "{host}: {}", setup.listen);
+        }
+        assert!(draft("hooks.example.com").check().unwrap().listen.ip().is_unspecified());
+    }
 
     #[test]
     fn quotes_what_is_no_plain_text() {
@@ -178,6 +181,5 @@ mod tests {
         {
             assert!(scalar(text).starts_with('"'), "{text:?}");
         }
-        assert_eq!(quoted("a\"\\\n\u{85}\u{2028}é😀"), r#""a\"\\\x0a\x85\u2028\xe9\U0001f600""#);
     }
 }

@@ -62,7 +62,7 @@ pub(super) async fn run(options: DevOptions) -> Result<ExitCode> {
     for (file, remedy) in FILES {
         std::fs::File::open(file).map_err(|why| Error::Unreadable { file, why, remedy })?;
     }
-    let envoy = EnvoyProgram::find(options.envoy.as_deref())?;
+    let envoy = EnvoyProgram::find(options.envoy.as_deref()).await?;
     let plan = plan(options.layout, &at, &envoy)?;
     ports::check(&plan.listeners).await?;
     prepare(&plan).await?;

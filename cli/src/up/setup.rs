@@ -7,7 +7,7 @@ mod services;
 
 use super::envoy::EnvoyProgram;
 use super::log::{PartLog, StdoutForm, last_readable};
-use super::part::Parts;
+use super::part::{self, Parts};
 use super::plan::{
     Layout, PartCommand, PlannedListener, Probe, ReadyWhen, Role, StartPlan, reachable, words,
 };
@@ -17,7 +17,7 @@ use super::{Error, addresses, drain, ports};
 use crate::log::Format;
 use crate::output::eprint_line;
 use crate::render::{self, RenderedChange};
-use crate::setup::{ProviderEndpoint, Setup, env_file};
+use crate::setup::{ProviderEndpoint, Setup, env_file, regular_file};
 use anyhow::Result;
 use lock::SetupLock;
 use sandbox::PlannedSandbox;
@@ -26,7 +26,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use tokio::process::Command;
 
 const ENVOY_FILE: &str = "envoy.yaml";
 const INBOX_ENV: &str = "inbox.env";
@@ -67,12 +66,15 @@ struct PreparedSetup {
 
 pub(super) async fn run(options: SetupOptions) -> Result<ExitCode> {
     let start = Instant::now();
-    let (log, _guard) = PartLog::stdout(options.log_format);
-    let prepared = PreparedSetup::new(&options, &log)?;
-    let plan = prepared.plan(log)?;
-    ports::check(&plan.listeners).await?;
-    prepared.migrate(&plan).await?;
     let mut signals = Signals::new(ParentWatch::OutliveParent).map_err(Error::Signals)?;
+    let (log, _guard) = PartLog::stdout(options.log_format);
+    let (prepared, plan) = tokio::select! {
+        prepared = prepare(&options, &log) => prepared?,
+        why = signals.next_end() => {
+            log.report(format_args!("{why}. No part has started."));
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let mut parts = Parts::default();
     let ended = supervise(&prepared, &plan, &mut parts, &mut signals, start).await;
     if let Ok(why) = &ended {
@@ -91,6 +93,15 @@ pub(super) async fn run(options: SetupOptions) -> Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// Does all that comes before the start of the parts.
+async fn prepare(options: &SetupOptions, log: &PartLog) -> Result<(PreparedSetup, StartPlan), Error> {
+    let prepared = PreparedSetup::new(options, log).await?;
+    let plan = prepared.plan(log.clone())?;
+    ports::check(&plan.listeners).await?;
+    prepared.migrate(&plan).await?;
+    Ok((prepared, plan))
 }
 
 async fn supervise(
@@ -113,12 +124,12 @@ async fn supervise(
 
 impl PreparedSetup {
     /// Checks the files, and writes the rendered ones.
-    fn new(options: &SetupOptions, log: &PartLog) -> Result<Self, Error> {
+    async fn new(options: &SetupOptions, log: &PartLog) -> Result<Self, Error> {
         let mut setup = Setup::load(&options.file)?;
         let shown_folder = setup.folder.clone();
         let folder = if setup.folder.as_os_str().is_empty() { Path::new(".") } else { &setup.folder };
         setup.folder = std::path::absolute(folder).map_err(|why| unprepared(folder, why))?;
-        let envoy = EnvoyProgram::find(options.envoy.as_deref())?;
+        let envoy = EnvoyProgram::find(options.envoy.as_deref()).await?;
         let run = setup.resolve(&setup.run);
         std::fs::create_dir_all(&run).map_err(|why| unprepared(&run, why))?;
         let lock = SetupLock::take(&run, &options.file)?;
@@ -153,9 +164,12 @@ impl PreparedSetup {
 
     fn plan(&self, log: PartLog) -> Result<StartPlan, Error> {
         let setup = &self.setup;
-        let envoy_text = std::fs::read_to_string(setup.resolve(&self.envoy_file))
+        let envoy_text = regular_file::open(&setup.resolve(&self.envoy_file))
+            .and_then(std::io::read_to_string)
             .map_err(|why| unprepared(&self.envoy_file, why))?;
-        let envoy_listeners = addresses::listeners(&envoy_text);
+        // Envoy itself reports a file that is no YAML. Until then, nothing may look ready.
+        let envoy_listeners =
+            addresses::listeners(&envoy_text).unwrap_or_else(|| vec![("edge".to_owned(), setup.listen)]);
         let named = |name: &str| envoy_listeners.iter().find(|(known, _)| known == name).map(|(_, at)| *at);
         let admin = self.inbox_address("BLOBGATE_INBOX_ADMIN", setup.ports.admin);
         let mut listeners: Vec<SocketAddr> = envoy_listeners.iter().map(|(_, at)| *at).collect();
@@ -253,18 +267,21 @@ impl PreparedSetup {
 
     /// Runs in another process, so that this one never opens the store.
     async fn migrate(&self, plan: &StartPlan) -> Result<(), Error> {
-        let place = || "the inbox's store".to_owned();
-        let migrated = Command::new(&plan.tool)
-            .args(["inbox", "migrate"])
-            .current_dir(&plan.folder)
-            .envs(self.inbox_variables())
+        let command = PartCommand {
+            role: Role::Inbox,
+            program: plan.tool.clone(),
+            arguments: words("inbox migrate"),
+            variables: self.inbox_variables(),
+        };
+        let migrated = part::process(&command, plan)
             .output()
             .await
-            .map_err(|why| Error::Unprepared { place: place(), why: why.into() })?;
+            .map_err(|why| Error::Unprepared { place: "the inbox's store".to_owned(), why: why.into() })?;
         if migrated.status.success() {
             return Ok(());
         }
-        Err(Error::StoreRefused { why: super::migration_error(&migrated.stderr) })
+        let why = super::migration_error(&migrated.stderr).replace("--store", "`inbox.store`");
+        Err(Error::StoreRefused { why })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{PreparedSetup, services};
 use crate::setup::{Setup, SetupHost};
-use crate::up::program_name;
+use crate::shell;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -30,7 +30,7 @@ pub(super) fn text(prepared: &PreparedSetup, took: Duration) -> String {
     }
     let width = lines.iter().map(|(url, _)| url.len()).max().unwrap_or_default();
     let lines: String = lines.iter().map(|(url, about)| format!("  {url:<width$}  {about}\n")).collect();
-    let (tool, admin) = (program_name(), admin_option(setup));
+    let (tool, admin) = (shell::program(), admin_option(setup));
     format!(
         "
 Blobgate runs on Envoy {version}: ready in {seconds:.1} s.
@@ -76,7 +76,7 @@ fn admin_option(setup: &Setup) -> String {
 fn order(prepared: &PreparedSetup, tool: &str) -> String {
     let PreparedSetup { setup, .. } = prepared;
     let Some(sandbox) = &prepared.sandbox else { return String::new() };
-    let shown = |path: &Path| quoted(&prepared.shown_folder.join(path).display().to_string());
+    let shown = |path: &Path| shell::path(&prepared.shown_folder.join(path));
     let port = sandbox.address.port();
     let host = match &setup.host {
         SetupHost::Ip(ip) if ip.is_ipv6() => format!("[{ip}]"),
@@ -94,43 +94,21 @@ Order a generation from the sandbox. It calls back{how}:
     -d '{{"prompt": "A cat playing with a ball in a sunny room", "callback_url": "'"$url"'"}}'
 "#,
         how = if setup.token_keys.is_some() { " with a token in the URL" } else { "" },
-        url = url_line(prepared, tool),
+        url = url_line(setup, tool),
         certificate = shown(&setup.certificate),
         key = shown(&sandbox.key_file),
     )
 }
 
 /// A line that sets `url`.
-fn url_line(prepared: &PreparedSetup, tool: &str) -> String {
-    let setup = &prepared.setup;
-    let secrets = prepared.shown_folder.join(crate::setup::SECRETS_ENV);
-    let secrets = if secrets.is_absolute() { secrets } else { Path::new(".").join(secrets) };
-    let secrets = quoted(&secrets.display().to_string());
+fn url_line(setup: &Setup, tool: &str) -> String {
     let keys = setup.token_keys.as_ref().and_then(Value::as_object);
     // The last one is the newest.
-    let Some((kid, key)) = keys.and_then(|keys| keys.iter().next_back()) else {
+    let Some(key) = keys.and_then(|keys| keys.values().next_back()) else {
         return format!("  url={}", setup.hook_url());
     };
-    let field = |name| key.get(name).and_then(Value::as_str).unwrap_or_default();
-    let (prefix, signer) = match field("alg") {
-        "HS256" => (format!("set -a; . {secrets}; "), format!("--key-env {}", field("env"))),
-        // The gate has the public half alone.
-        _ => (String::new(), "--key-file YOUR-PRIVATE-KEY.pem".to_owned()),
-    };
-    format!(
-        "  url=$({prefix}{tool} mint {signer} --kid {} --aud {} \\\n    --url {} --job order-17)",
-        quoted(kid),
-        quoted(&format!("{}/{}", setup.environment, setup.hook.name)),
-        quoted(&setup.hook_url()),
-    )
-}
-
-/// A word of a shell.
-fn quoted(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
-    if !text.is_empty() && text.bytes().all(is_plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    let has_secret = key.get("env").is_some();
+    // Of EdDSA, the gate has the public half alone.
+    let signer = if has_secret { "" } else { " --key-file YOUR-PRIVATE-KEY.pem" };
+    format!("  url=$({tool} mint --setup {} --job order-17{signer})", shell::path(&setup.file))
 }
