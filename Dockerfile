@@ -14,6 +14,8 @@ FROM ${RUST_IMAGE} AS rust
 WORKDIR /src
 # rust-toolchain.toml stays outside, since its linters would be downloaded.
 RUN [ -d "$(rustc --print target-libdir --target wasm32-wasip1)" ] || rustup target add wasm32-wasip1
+# Two builds at a time share the folder `registry`. Cargo's locks stand beside it, so links move them into it.
+RUN mkdir -p /usr/local/cargo && ln -sf registry/.package-cache registry/.package-cache-mutate /usr/local/cargo/
 # What the final images need and their bases may lack. Without RUN in the final stages, a Mac builds for another platform.
 RUN mkdir -p /out && mkdir -m 700 /out/setup /out/store
 
@@ -31,7 +33,7 @@ COPY dev/module dev/wasm-linker dev/
 COPY src src
 # A folder of compiled dependencies outlives a build. Cargo compares times, and the times of two clones do not tell which
 # code it has: touched files are compiled.
-RUN --mount=type=cache,id=blobgate-crates,target=/usr/local/cargo/registry,sharing=locked \
+RUN --mount=type=cache,id=blobgate-crates,target=/usr/local/cargo/registry \
     --mount=type=cache,id=blobgate-module,target=/src/target,sharing=locked \
     find src -type f -exec touch {} + && \
     dev/module && cp target/wasm32-wasip1/release/blobgate.wasm /out/
@@ -40,7 +42,7 @@ FROM rust AS program
 # dev compiles in a third of the time. Its debug information would be stripped.
 ARG PROFILE=release
 COPY . .
-RUN --mount=type=cache,id=blobgate-crates,target=/usr/local/cargo/registry,sharing=locked \
+RUN --mount=type=cache,id=blobgate-crates,target=/usr/local/cargo/registry \
     --mount=type=cache,id=blobgate-program,target=/src/target,sharing=locked \
     find . -path ./target -prune -o -type f -exec touch {} + && \
     CARGO_PROFILE_DEV_DEBUG=none cargo build --locked --profile "$PROFILE" --bin blobgate && \
@@ -48,15 +50,16 @@ RUN --mount=type=cache,id=blobgate-crates,target=/usr/local/cargo/registry,shari
 
 FROM ${RUST_IMAGE} AS keys
 WORKDIR /blobgate
-COPY dev/certificate dev/secrets dev/
-COPY deploy/compose/keys /usr/local/bin/
-COPY certs/sds.yaml certs/
+# The modes of a clone depend on the umask.
+COPY --chmod=755 dev/certificate dev/secrets dev/
+COPY --chmod=755 deploy/compose/keys /usr/local/bin/
+COPY --chmod=644 certs/sds.yaml certs/
 RUN mkdir secrets target && chown 10001:10001 certs secrets target
 USER 10001:10001
 CMD ["keys"]
 
 FROM ${ENVOY_IMAGE} AS gate
-COPY deploy/compose/with-env deploy/compose/ready /usr/local/bin/
+COPY --chmod=755 deploy/compose/with-env deploy/compose/ready /usr/local/bin/
 COPY --from=module /out/blobgate.wasm /usr/local/share/blobgate/
 COPY --from=rust --chown=10001:10001 /out/setup /setup
 WORKDIR /setup
@@ -66,13 +69,13 @@ CMD ["with-env", "secrets/env", "--", "envoy", "-c", "envoy.yaml"]
 
 FROM gate AS trial
 WORKDIR /blobgate
-COPY envoy.yaml ./
+COPY --chmod=644 envoy.yaml ./
 COPY --from=module /out/blobgate.wasm target/wasm32-wasip1/release/
 
 FROM ${BASE_IMAGE} AS tool
 # For a PostgreSQL or a receiver of notifications with a public certificate.
 COPY --from=rust /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY deploy/compose/with-env deploy/compose/ready /usr/local/bin/
+COPY --chmod=755 deploy/compose/with-env deploy/compose/ready /usr/local/bin/
 COPY --from=module /out/blobgate.wasm /usr/local/share/blobgate/
 COPY --from=program /out/blobgate /usr/local/bin/
 COPY --from=rust --chown=10001:10001 /out/setup /setup

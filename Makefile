@@ -10,46 +10,73 @@ export ENVOYS ?= $(if $(ENVOY),ENVOY,1.40.0)
 LINT := .tools/lint/bin
 # mdBook and the link checker.
 BOOK := .tools/book/bin
+# The linker of the artefacts.
+ZIG := .tools/zig/bin
 LYCHEE := $(BOOK)/lychee --offline --no-progress --quiet --include-fragments
 # When this changes, cargo compiles tests with `#[needs]` again: see testkit/needs.
 export BLOBGATE_MACHINE := $(shell id -u; command -v nginx node prometheus python3 sqlite3; ls -d /usr/sbin/pgbouncer /usr/lib/postgresql/* 2>/dev/null)
 # The inbox with failpoints, for `make kill`. --workspace: the same dependency features as in `make test`, which has built
 # them.
 FAILPOINTS := --locked --workspace --features blobgate-cli/failpoints --target-dir target/failpoints
+# The build of the gate in `make run`: wasm or native.
+export MODULE := $(or $(MODULE),wasm)
 # What `make install` copies, and to where.
 PREFIX ?= /usr/local
 PROGRAM ?= target/release/blobgate
+NATIVE ?= target/native/libblobgate.so
 export DESTDIR
 
-.PHONY: help check ci-tools cargo rust lint-scripts check-words rules docs reference deny tools build build-crash-test run release install check-run demo test kill fuzz fmt check-fmt clippy clippy-core check-fuzz test-core doc validate oncall outage budget units boot compose bench count bench-inbox bench-smoke clean
+# No verb is a file: files have a slash.
+.PHONY: $(shell sed -n 's/^\([a-z][a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 #: For users:
 
 help: ## list the verbs
 	@sed -n -e 's/^#: \(.*\)/\n\1/p' -e 's/^\([a-z-]*\):.*## /  \1\t/p' Makefile | sed 1d | expand -t 16
 
-run: build ## start the gate, the inbox, demo services and a sandbox until Ctrl-C; INBOX=0: no inbox
+run: known-module $(if $(filter native,$(MODULE)),native,build) ## start the gate, the inbox, demo services and a sandbox until Ctrl-C; INBOX=0: no inbox; MODULE=native: the native module
 	@dev/need openssl && dev/certificate && dev/secrets
 	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
-	@envoy=$$(dev/envoy 1.40.0) && exec target/debug/blobgate up --dev --envoy "$$envoy" $(if $(filter 0,$(INBOX)),--no-inbox)
+	@envoy=$$(dev/envoy 1.40.0) && exec target/debug/blobgate up --dev --module "$$MODULE" --envoy "$$envoy" $(if $(filter 0,$(INBOX)),--no-inbox)
 
-release: build ## build the module and the tool for `make install`
+known-module:
+	@case "$$MODULE" in wasm | native) ;; *) echo "cannot run the module '$$MODULE': no such build. Set MODULE to wasm or native." >&2; exit 2 ;; esac
+
+release: build $(if $(filter native,$(MODULE)),native) ## build the module and the tool for `make install`; MODULE=native: also the native module
 	cargo build --locked --release --bin blobgate
 
 install: ## copy what `make release` built, and the systemd units, to PREFIX, /usr/local by default
-	@dev/install "$(PREFIX)" "$(PROGRAM)"
+	@dev/install "$(PREFIX)" "$(PROGRAM)" "$(NATIVE)"
+
+$(ZIG)/cargo-zigbuild: .ci/requirements-native.txt
+	@dev/need python3
+	python3 -m venv $(@D)/..
+	$(@D)/pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
+	@touch $@
+
+artefacts: $(ZIG)/cargo-zigbuild ## build the native module for other machines, x86-64 and aarch64, in target/artefacts, and check the files
+	@dev/need cargo readelf x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
+	dev/artefacts
 
 demo: rust ## send sample deliveries to the running gate and show the results
 	@cargo build --locked --quiet $(BLOBGATE_TOOL_WITH) --bin blobgate
 	@target/debug/blobgate demo $(ARGS)
 
-test: build build-crash-test tools test-core ## run every test that needs no Docker, on Envoy 1.40.0; ENVOYS="1.36.4 1.38.2 1.40.0" for all three
+test: build build-crash-test native tools test-core ## run every test that needs no Docker, on Envoy 1.40.0; ENVOYS="1.36.4 1.38.2 1.40.0" for all three
 	cargo test --locked --workspace --exclude blobgate
 	RUST_TEST_THREADS=8 cargo test --locked --workspace --test field -- --skip failing_events --skip drain_rate
 	RUST_TEST_THREADS=4 cargo test --locked --workspace --test field -- failing_events drain_rate
 	tests/receivers/run
 	tests/trust/run
 	tests/tutorial/run
+
+test-native: build native native-crash-test tools ## run the tests of the gate with the native module, and both modules side by side; ENVOYS as for test
+	@dev/envoy 1.36.4 >/dev/null
+	cargo test --locked --workspace --test native
+	BLOBGATE_MODULE=native cargo test --locked --workspace --test corpus_envoy --test host -- --skip wasm_alone
+	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
+	BLOBGATE_MODULE=native tests/receivers/run
+	BLOBGATE_MODULE=native tests/trust/run
 
 $(BOOK)/mdbook: .ci/requirements-docs.txt
 	@dev/need python3
@@ -85,30 +112,56 @@ kill: rust ## prove that no event is lost, in 300 rounds for each store; less wi
 build: rust ## compile the module, target/wasm32-wasip1/release/blobgate.wasm
 	dev/module
 
+native: cargo ## compile the native module for Envoy 1.38 and later, target/native/libblobgate.so
+	dev/native
+
 build-crash-test: rust # the module with the feature crash-test, which traps on a request header
 	dev/module --features crash-test --target-dir target/crash-test
 
+check-artefacts: artefacts native tools ## try target/artefacts in real Envoys, beside glibc alone and on aarch64; needs qemu-user, libc6-arm64-cross
+	@dev/need unshare ldd qemu-aarch64 python3
+	@dev/envoy 1.36.4 >/dev/null
+	dev/artefacts target/crash-test/artefacts --features crash-test
+	cargo test --locked --workspace --test artefacts
+
+soak: native tools ## send a million requests of every kind to the native module, and check that memory stays flat; less with SOAK=50000
+	SOAK=$(or $(SOAK),1000000) cargo test --locked --workspace --test native -- soak
+
+native-crash-test: cargo # the native module with the feature crash-test, which panics on a request header
+	dev/native --features crash-test --target-dir target/crash-test
+
 tools: rust ## install Envoy into .tools/, for the tests
 	@for version in $(ENVOYS); do dev/envoy $$version >/dev/null || exit 1; done
+
+miri: ## run the tests of the native module's binding under Miri, which finds undefined behaviour; takes minutes
+	@dev/need cargo nightly miri
+	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked -p blobgate-native --lib --target-dir target/miri
+
+asan: ## run the tests of the native module's binding under AddressSanitizer
+	@dev/need cargo nightly
+	RUSTFLAGS=-Zsanitizer=address cargo +nightly test --locked -p blobgate-native --lib --target-dir target/asan --target $$(rustc -vV | sed -n 's/^host: //p')
 
 fuzz: ## search for crashes, 10 minutes for each target; less with MINUTES=1, TARGETS=token
 	@dev/need cargo nightly cargo-fuzz c++ python3
 	@fuzz/run $(TARGETS)
 
-bench: build ## measure the cost of the gate
-	benches/run
+empty-native: cargo # a native module that does nothing, to compare with
+	dev/native --features empty --target-dir target/empty-native
 
-count: build ## count instructions and cache misses of a delivery, independent of the machine's load; needs valgrind; ONLY=gate for less
-	benches/count $(if $(ONLY),--only $(ONLY))
+bench: build native empty-native ## compare the cost of the gate with empty filters, Lua and ext_authz; ARGS="--write" puts it into the book
+	cargo build --locked --profile measured -p blobgate-testkit --example ext_authz
+	benches/run $(ARGS)
+
+count: build native empty-native ## count instructions and cache misses of a delivery, independent of the machine's load; needs valgrind; ONLY="wasm native" for less
+	benches/count $(foreach name,$(ONLY),--only $(name))
 
 bench-inbox: build ## measure how fast the inbox stores and delivers; needs PostgreSQL, wrk, nginx and two idle cores
 	cargo build --locked --profile measured --bin blobgate --example open_loop
 	benches/inbox/run $(ARGS)
 
-bench-smoke: build ## run every bench briefly with debug builds, and check the answers but no numbers
-	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate --example open_loop
+bench-smoke: build native empty-native ## run every bench briefly with debug builds, and check the answers but no numbers
+	cargo build --locked $(or $(BLOBGATE_TOOL_WITH),-p blobgate-cli -p blobgate-testkit) --bin blobgate --example open_loop --example ext_authz
 	benches/run --smoke
-	benches/count --smoke --only "no filter" --only "empty filter"
 	benches/inbox/run --smoke
 
 oncall: build tools ## try faults on real stacks with a real Prometheus, and evaluate each expression of rules and dashboard

@@ -12,9 +12,9 @@ local payload = [[{
 }]]
 
 local id = "%08x-5bef-4e14-%04x-%012x"
-local head = "POST /webhook HTTP/1.1\r\nHost: localhost\r\ncontent-type: application/json\r\ncontent-length: "
+local head = "POST %s HTTP/1.1\r\nHost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 local before, after = payload:match("^(.*)%%s(.*)$")
-local start = head .. (#before + 36 + #after) .. "\r\n\r\n" .. before
+local start
 
 -- wrk calls request() once at the start without sending it.
 sent = -1
@@ -27,6 +27,7 @@ end
 
 function init(args)
   math.randomseed(tonumber(args[1]))
+  start = head:format(args[2], #before + 36 + #after) .. before
   run, variant = math.random(0, 0x7fffffff), math.random(0x8000, 0xbfff)
 end
 

@@ -7,7 +7,7 @@ mod wire;
 use crate::answer::parse_docs;
 use crate::confirm::Provider;
 use crate::contract;
-use crate::hook::{Hook, SharedSections, conflict};
+use crate::hook::{Hooks, SharedSections};
 use crate::json::{self, Value};
 use crate::keyring::Keyring;
 use crate::settings::{ConfigError, Environment, Node, keys};
@@ -27,7 +27,7 @@ pub struct Config {
     /// The base URL of the documentation, for problem documents.
     pub docs: String,
     /// At least one.
-    pub hooks: Vec<Arc<Hook>>,
+    pub hooks: Hooks,
 }
 
 keys! {
@@ -125,27 +125,8 @@ impl Config {
                 .transpose()?
                 .map(Arc::new),
         };
-        let hooks = fields.required("hooks", "a list of hooks")?;
-        let nodes = hooks.list("a list of hooks")?;
-        let loaded: Vec<Arc<Hook>> =
-            nodes.iter().map(|node| Hook::parse(node, &shared).map(Arc::new)).collect::<Result<_, _>>()?;
-        let at = |place: usize| nodes.get(place).zip(loaded.get(place));
-        if let Some((node, hook)) = conflict::find_same_name(&loaded).and_then(|two| at(two.later)) {
-            return Err(node.duplicate("name", &hook.name));
-        }
-        if let Some(two) = conflict::find_overlap(&loaded)
-            && let (Some((node, hook)), Some((_, other))) = (at(two.later), at(two.earlier))
-        {
-            return Err(if hook.path == other.path {
-                node.duplicate("path", &hook.path)
-            } else {
-                node.overlapping_path(&hook.path, &other.path)
-            });
-        }
-        if loaded.is_empty() {
-            return Err(hooks.invalid("at least one hook"));
-        }
-        Ok(Self { environment: shared.environment, docs, hooks: loaded })
+        let hooks = Hooks::parse(&fields.required("hooks", "a list of hooks")?, &shared)?;
+        Ok(Self { environment: shared.environment, docs, hooks })
     }
 }
 

@@ -9,9 +9,9 @@ mod metrics;
 mod response;
 
 pub use confirmation::MAX_RESPONSE_BYTES;
-pub use host::{CallError, Flow, Host, Property, ProviderResponse, SharedCell, VersionConflict};
+pub use host::{CallError, Flow, Host, LogHost, Property, ProviderResponse, SharedCell, VersionConflict};
 use metrics::Status;
-pub use metrics::{Counter, info};
+pub use metrics::{Counter, FAMILIES, info, panics};
 
 use crate::config::Config;
 use crate::confirm::{self, JudgedOutcome, Outcome};
@@ -92,6 +92,11 @@ impl Gate {
         Self { config, log: Mutex::default(), calls: Calls::default() }
     }
 
+    /// The environment's name.
+    pub fn environment(&self) -> &str {
+        &self.config.environment
+    }
+
     /// The counters that exist at 0 once the configuration has loaded. So a rate of the first event is not 0.
     pub fn initial_counters(&self) -> impl Iterator<Item = Counter> {
         self.config.hooks.iter().take(MAX_INITIAL_HOOKS).flat_map(|hook| metrics::initial(hook))
@@ -131,12 +136,13 @@ impl<O: Observer> Exchange<O> {
         }
         self.is_grpc = request::is_grpc(&headers);
         let path = headers.first(":path");
-        let clean = sanitize::path(hooks, path);
+        let located = hooks.locate(path);
+        let clean = sanitize::path(located.map(|(hook, _)| &**hook), path);
         if let Some(clean) = clean {
             host.set_request_header(":path", clean);
         }
         self.observer.stage(|| sanitize::report(&reserved, clean));
-        let found = hook::find(hooks, path);
+        let found = hook::matched(located);
         let required =
             found.map_or_else(|_| RequiredProperties::default(), |(hook, _)| hook.required_properties());
         let mut property = |property, needed| if needed { host.property(property) } else { None };
@@ -156,6 +162,7 @@ impl<O: Observer> Exchange<O> {
             (Err(refusal), _) => self.refuse(host, &refusal, None),
             (Ok(admitted), Ending::Here) => self.decide(host, admitted, 0),
             (Ok(admitted), Ending::Later) => {
+                host.await_body(admitted.hook().max_body_bytes);
                 self.state = State::AwaitingBody(admitted);
                 // Envoy passes the body of a paused request only with allow_on_headers_stop_iteration.
                 Flow::Pause

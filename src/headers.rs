@@ -1,8 +1,18 @@
 //! Request headers as bytes, and the one reader of a decisive header. A header is decisive if the gate acts on its value.
 
+#[cfg(not(target_family = "wasm"))]
+mod packed;
+
+#[cfg(not(target_family = "wasm"))]
+pub use packed::PackedHeaders;
+
 /// The headers of a request as the host lists them: names in lower case, values as raw bytes, one item for each repeat.
 #[derive(Clone, Debug, Default)]
-pub struct Headers(Vec<(String, Vec<u8>)>);
+pub struct Headers {
+    list: Vec<(String, Vec<u8>)>,
+    #[cfg(not(target_family = "wasm"))]
+    packed: PackedHeaders,
+}
 
 /// Why a decisive header has no value to act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +36,17 @@ impl InvalidHeader {
 impl Headers {
     /// Takes the host's list.
     pub fn new(list: Vec<(String, Vec<u8>)>) -> Self {
-        Self(list)
+        Self {
+            list,
+            #[cfg(not(target_family = "wasm"))]
+            packed: PackedHeaders::default(),
+        }
+    }
+
+    /// Takes a host's list that is packed.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn from_packed(packed: PackedHeaders) -> Self {
+        Self { list: Vec::new(), packed }
     }
 
     /// The only value of `name`; `None` if the header is absent.
@@ -70,22 +90,31 @@ impl Headers {
 
     /// The first raw value of `name`, or nothing. Use it for pseudo-headers, which HTTP does not allow to repeat.
     pub fn first(&self, name: &str) -> &[u8] {
-        self.0.iter().find(|(key, _)| key == name).map_or(&[], |(_, value)| value.as_slice())
+        self.iter().find(|(key, _)| *key == name).map_or(&[], |(_, value)| value)
     }
 
     /// Removes each header whose name `keep` rejects.
     pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        self.0.retain(|(name, _)| keep(name));
+        self.list.retain(|(name, _)| keep(name));
+        #[cfg(not(target_family = "wasm"))]
+        self.packed.retain(keep);
     }
 
     /// Every raw value of `name`.
     fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_slice())
+        self.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value)
     }
 
     /// Every name, once for each repeat.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.iter().map(|(name, _)| name)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let list = self.list.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        #[cfg(not(target_family = "wasm"))]
+        let list = list.chain(self.packed.iter());
+        list
     }
 }
 

@@ -1,8 +1,9 @@
 //! Stage 1: finds the hook of a path.
 
-pub(crate) mod conflict;
+mod list;
 mod parse;
 
+pub use list::Hooks;
 #[cfg(not(target_family = "wasm"))]
 pub(crate) use parse::section;
 pub use parse::{DEFAULT_BODY_BYTES, MAX_BODY_BYTES};
@@ -78,19 +79,22 @@ pub type HookMatch<'h, 'p> = (&'h Arc<Hook>, Option<&'p [u8]>);
 ///
 /// # Errors
 /// [`Reason::UnknownHook`].
-pub fn find<'h, 'p>(hooks: &'h [Arc<Hook>], path: &'p [u8]) -> Result<HookMatch<'h, 'p>, Violation> {
+pub fn find<'h, 'p>(hooks: &'h Hooks, path: &'p [u8]) -> Result<HookMatch<'h, 'p>, Violation> {
+    matched(hooks.locate(path))
+}
+
+/// The result of [`find`] for a hook and what follows its path.
+pub(crate) fn matched<'h, 'p>(
+    located: Option<(&'h Arc<Hook>, &'p [u8])>,
+) -> Result<HookMatch<'h, 'p>, Violation> {
     const UNKNOWN: Violation =
         Detail::new("path", "matches no hook", "the path of a hook").of(Reason::UnknownHook);
-    let path = path.split(|byte| *byte == b'?').next().unwrap_or(path);
-    let under = |hook: &'h Arc<Hook>| {
-        let rest = path.strip_prefix(hook.path.as_bytes())?;
-        match (rest, &hook.token) {
-            ([], _) | ([b'/'], Some(_)) => Some((hook, None)),
-            ([b'/', segment @ ..], Some(_)) if !segment.contains(&b'/') => Some((hook, Some(segment))),
-            _ => None,
-        }
-    };
-    hooks.iter().find_map(under).ok_or(UNKNOWN)
+    let (hook, rest) = located.ok_or(UNKNOWN)?;
+    match rest.split(|byte| *byte == b'?').next() {
+        None | Some([] | [b'/']) => Ok((hook, None)),
+        Some([_, segment @ ..]) if !segment.contains(&b'/') => Ok((hook, Some(segment))),
+        _ => Err(UNKNOWN),
+    }
 }
 
 /// The host properties that a hook needs. Each is an expensive host call.
@@ -104,15 +108,6 @@ pub struct RequiredProperties {
     pub peer: bool,
     /// The time.
     pub time: bool,
-}
-
-/// The hook that takes a token and whose path is `path` or above it.
-pub fn find_token_hook<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h Arc<Hook>> {
-    hooks.iter().find(|hook| hook.token.is_some() && is_at_or_under(path, &hook.path))
-}
-
-fn is_at_or_under(path: &[u8], base: &str) -> bool {
-    path.strip_prefix(base.as_bytes()).is_some_and(|rest| matches!(rest.first(), None | Some(b'/' | b'?')))
 }
 
 impl Hook {

@@ -9,6 +9,8 @@ use std::net::IpAddr;
 
 /// The largest number of IPv4 proxies: a /4, as many as 16 networks of 10.0.0.0/8.
 const MAX_PROXIES_V4: u128 = 1 << 28;
+/// The IPv4 addresses.
+const ALL_V4: (u128, u128) = (0, (1 << 32) - 1);
 /// The global IPv6 addresses, 2000::/3 (RFC 4291, section 2.4).
 const GLOBAL_V6: (u128, u128) = (0x2 << 124, (0x4 << 124) - 1);
 /// The largest number of global IPv6 proxies: a /7, a sixteenth as in IPv4.
@@ -17,8 +19,8 @@ const MAX_PROXIES_V6: u128 = 1 << 121;
 /// A set of addresses. A lookup takes logarithmic time.
 #[derive(Clone, Debug)]
 pub struct Ranges {
-    v4: Intervals<u32>,
-    v6: Intervals<u128>,
+    v4: Intervals,
+    v6: Intervals,
     /// The number of listed addresses and ranges.
     listed: usize,
 }
@@ -32,7 +34,7 @@ impl Ranges {
     /// Whether an address is in the set. A v4-mapped v6 address counts as its v4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
         match address.to_canonical() {
-            IpAddr::V4(v4) => self.v4.contains(v4.to_bits()),
+            IpAddr::V4(v4) => self.v4.contains(v4.to_bits().into()),
             IpAddr::V6(v6) => self.v6.contains(v6.to_bits()),
         }
     }
@@ -53,7 +55,7 @@ impl Ranges {
     /// Parses the ranges of proxies. Their `x-forwarded-for` becomes the client address.
     pub(crate) fn parse_proxies(node: &Node<'_>) -> Result<Self, ConfigError> {
         let ranges = Self::parse(node)?;
-        if ranges.v4.count_within(u32::MIN, u32::MAX) > MAX_PROXIES_V4
+        if ranges.v4.count_within(ALL_V4.0, ALL_V4.1) > MAX_PROXIES_V4
             || ranges.v6.count_within(GLOBAL_V6.0, GLOBAL_V6.1) > MAX_PROXIES_V6
         {
             return Err(node.conflict(
@@ -66,7 +68,7 @@ impl Ranges {
 
     /// The address family that the set contains completely.
     pub(crate) fn whole_family(&self) -> Option<&'static str> {
-        let v4 = self.v4.0 == [(u32::MIN, u32::MAX)];
+        let v4 = self.v4.0 == [ALL_V4];
         let v6 = self.v6.0 == [(u128::MIN, u128::MAX)] || self.v6.0.contains(&GLOBAL_V6);
         match (v4, v6) {
             (true, _) => Some("IPv4"),
@@ -79,7 +81,7 @@ impl Ranges {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for net in nets {
             match net {
-                IpNet::V4(net) => v4.push((net.network().to_bits(), net.broadcast().to_bits())),
+                IpNet::V4(net) => v4.push((net.network().to_bits().into(), net.broadcast().to_bits().into())),
                 IpNet::V6(net) => v6.push((net.network().to_bits(), net.broadcast().to_bits())),
             }
         }
@@ -123,17 +125,17 @@ fn canonical(net: IpNet) -> IpNet {
     }
 }
 
-/// Sorted, closed intervals with gaps between them.
+/// Sorted, closed intervals with gaps between them. Those of IPv4 have 128 bits too: sorting 32 bits is other code.
 #[derive(Clone, Debug)]
-struct Intervals<T>(Vec<(T, T)>);
+struct Intervals(Vec<(u128, u128)>);
 
-impl<T: Ord + Copy + Into<u128>> Intervals<T> {
-    fn of(mut intervals: Vec<(T, T)>) -> Self {
+impl Intervals {
+    fn of(mut intervals: Vec<(u128, u128)>) -> Self {
         intervals.sort_unstable();
-        let mut disjoint: Vec<(T, T)> = Vec::with_capacity(intervals.len());
+        let mut disjoint: Vec<(u128, u128)> = Vec::with_capacity(intervals.len());
         for (first, last) in intervals {
             match disjoint.last_mut() {
-                Some(previous) if first.into() <= previous.1.into().saturating_add(1) => {
+                Some(previous) if first <= previous.1.saturating_add(1) => {
                     previous.1 = previous.1.max(last);
                 }
                 _ => disjoint.push((first, last)),
@@ -143,15 +145,14 @@ impl<T: Ord + Copy + Into<u128>> Intervals<T> {
     }
 
     /// The number of addresses from `lowest` to `highest` in the set.
-    fn count_within(&self, lowest: T, highest: T) -> u128 {
-        let count = |(first, last): &(T, T)| {
-            let (first, last) = ((*first).max(lowest).into(), (*last).min(highest).into());
-            last.saturating_add(1).saturating_sub(first)
+    fn count_within(&self, lowest: u128, highest: u128) -> u128 {
+        let count = |(first, last): &(u128, u128)| {
+            (*last).min(highest).saturating_add(1).saturating_sub((*first).max(lowest))
         };
         self.0.iter().map(count).fold(0, u128::saturating_add)
     }
 
-    fn contains(&self, value: T) -> bool {
+    fn contains(&self, value: u128) -> bool {
         let after = self.0.partition_point(|(first, _)| *first <= value);
         let last = after.checked_sub(1).and_then(|index| self.0.get(index));
         last.is_some_and(|(_, last)| value <= *last)

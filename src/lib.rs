@@ -27,6 +27,7 @@ mod keyring;
 #[cfg(not(target_family = "wasm"))]
 mod markdown;
 pub mod mask;
+mod names;
 pub mod policy;
 pub mod reason;
 pub mod request;

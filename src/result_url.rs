@@ -5,6 +5,7 @@
 //! strictly: control characters, spaces, backslashes, non-ASCII characters and an invalid `%` are errors. A WHATWG parser would
 //! strip or repair them. The checks here refuse the remaining ambiguous URLs.
 
+use crate::names::Names;
 #[cfg(not(target_family = "wasm"))]
 use crate::settings::ValueForm;
 use crate::settings::{ConfigError, Node};
@@ -60,7 +61,7 @@ pub fn check(policy: &ResultUrl, field: &'static str, url: &str) -> Result<(), V
         Ok(_) => ("host is none of # allowed hosts", "a host of result_url"),
         Err(ambiguity) => ambiguity,
     };
-    Err(Detail::new(field, found, expected).with_number(hosts.0.len()).of(Reason::ResultUrlDenied))
+    Err(Detail::new(field, found, expected).with_number(hosts.listed).of(Reason::ResultUrlDenied))
 }
 
 /// The host of a URL in lower case; `None` where two parsers could find different hosts. The host is a name and not an address.
@@ -200,52 +201,62 @@ fn ends_in_number(host: &str) -> bool {
 
 /// A set of hosts.
 #[derive(Clone, Debug)]
-pub struct HostList(Vec<HostPattern>);
-
-#[derive(Clone, Debug)]
-enum HostPattern {
+pub struct HostList {
     /// `runblob.io`: this host.
-    Exact(String),
-    /// `*.runblob.io`, as `.runblob.io`: every host below, at any depth, but not `runblob.io`.
-    Below(String),
+    exact: Names,
+    /// `*.runblob.io`, as `oi.bolbnur`: every host below, at any depth, but not `runblob.io`.
+    above: Names,
+    /// The number of listed hosts.
+    listed: usize,
 }
 
 impl HostList {
     fn parse(node: &Node<'_>) -> Result<Self, ConfigError> {
+        const EXPECTED: &str = "a host such as runblob.io or \"*.runblob.io\", in lower case";
         let items = node.list("a list of hosts such as [runblob.io, \"*.runblob.io\"], or any")?;
         if items.is_empty() {
             return Err(node.invalid("at least one host"));
         }
-        let mut hosts = Vec::with_capacity(items.len());
+        let mut hosts = Self::for_number(items.len());
         for item in items {
-            const EXPECTED: &str = "a host such as runblob.io or \"*.runblob.io\", in lower case";
-            let text = item.text(EXPECTED)?;
-            hosts.push(HostPattern::parse(text).ok_or_else(|| item.invalid(EXPECTED))?);
+            hosts.add(item.text(EXPECTED)?).ok_or_else(|| item.invalid(EXPECTED))?;
         }
-        Ok(Self(hosts))
+        Ok(hosts)
+    }
+
+    fn for_number(listed: usize) -> Self {
+        Self { exact: Names::for_number(listed), above: Names::for_number(listed), listed }
+    }
+
+    /// Adds a host or a wildcard. The list may have it already.
+    fn add(&mut self, text: &str) -> Option<()> {
+        let _ = match text.strip_prefix("*.") {
+            Some(name) if is_listable(name) => self.above.add(&reversed(name)),
+            None if is_listable(text) => self.exact.add(text.as_bytes()),
+            _ => return None,
+        };
+        Some(())
     }
 
     fn contains(&self, name: &str) -> bool {
-        self.0.iter().any(|host| match host {
-            HostPattern::Exact(listed) => listed == name,
-            HostPattern::Below(suffix) => name.ends_with(suffix),
-        })
+        let is_below = || {
+            let name = reversed(name);
+            let mut above = self.above.prefixes(&name, |byte| byte == b'.');
+            above.any(|(_, rest)| !rest.is_empty())
+        };
+        self.exact.place(name.as_bytes()).is_some() || is_below()
     }
 }
 
-impl HostPattern {
-    /// Parses a pattern with at least two labels. One label is a local machine such as `localhost`, or with a wildcard a whole
-    /// top-level domain.
-    fn parse(text: &str) -> Option<Self> {
-        let is_listable = |name: &str| is_name(name) && name.contains('.');
-        match text.strip_prefix('*') {
-            Some(suffix) if suffix.strip_prefix('.').is_some_and(is_listable) => {
-                Some(HostPattern::Below(suffix.to_owned()))
-            }
-            None if is_listable(text) => Some(HostPattern::Exact(text.to_owned())),
-            _ => None,
-        }
-    }
+/// Whether a name has at least two labels. One label is a local machine such as `localhost`, or with a wildcard a whole top-level
+/// domain.
+fn is_listable(name: &str) -> bool {
+    is_name(name) && name.contains('.')
+}
+
+/// A name from its end, so that the names above it are its beginnings.
+fn reversed(name: &str) -> Vec<u8> {
+    name.bytes().rev().collect()
 }
 
 #[cfg(test)]
@@ -259,7 +270,9 @@ mod tests {
     const LISTED: [&str; 3] = ["runblob.io", "*.runblob.io", "xn--bcher-kva.example"];
 
     fn listed() -> ResultUrl {
-        ResultUrl::On(HostList(LISTED.iter().map(|text| HostPattern::parse(text).unwrap()).collect()))
+        let mut hosts = HostList::for_number(LISTED.len());
+        LISTED.iter().for_each(|text| hosts.add(text).unwrap());
+        ResultUrl::On(hosts)
     }
 
     #[track_caller]

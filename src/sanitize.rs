@@ -2,10 +2,9 @@
 
 use crate::contract::header;
 use crate::headers::Headers;
-use crate::hook::{self, Hook};
+use crate::hook::Hook;
 use crate::reason::Stage;
 use crate::trace::{StageReport, StageVerdict};
-use std::sync::Arc;
 
 /// Removes the reserved headers from the list, and returns their names, so that the host can remove them too.
 ///
@@ -22,13 +21,8 @@ pub fn head(headers: &mut Headers) -> Vec<String> {
 /// The hook's path without token and query; `None` if the path is already clean. No service sees a token or a query.
 ///
 /// Envoy accepts bytes in a query that the next server refuses, such as `"` and raw UTF-8 (hyper 1.12: 400).
-pub fn path<'h>(hooks: &'h [Arc<Hook>], path: &[u8]) -> Option<&'h str> {
-    if let Some(hook) = hook::find_token_hook(hooks, path) {
-        return Some(hook.path.as_str()).filter(|clean| clean.as_bytes() != path);
-    }
-    let query = path.iter().position(|byte| *byte == b'?')?;
-    let (before, _) = path.split_at_checked(query)?;
-    hooks.iter().map(|hook| hook.path.as_str()).find(|clean| clean.as_bytes() == before)
+pub(crate) fn path<'h>(hook: Option<&'h Hook>, path: &[u8]) -> Option<&'h str> {
+    hook.map(|hook| hook.path.as_str()).filter(|clean| clean.as_bytes() != path)
 }
 
 /// The report of this stage: the removed headers, and the path if it changed.

@@ -5,7 +5,7 @@ mod crash_test;
 
 use crate::config::Config;
 use crate::exchange::{
-    CallError, Counter, Exchange, Flow, Gate, Host, MAX_RESPONSE_BYTES, Property, ProviderResponse,
+    CallError, Counter, Exchange, Flow, Gate, Host, LogHost, MAX_RESPONSE_BYTES, Property, ProviderResponse,
     SharedCell, VersionConflict, info,
 };
 use crate::head::Ending;
@@ -215,6 +215,8 @@ impl Host for EnvoyHost {
         self.set_property(vec![key], Some(value.as_bytes()));
     }
 
+    fn await_body(&mut self, _max_bytes: usize) {}
+
     fn request_body(&mut self, size: usize) -> Vec<u8> {
         self.get_http_request_body(0, size).unwrap_or_default()
     }
@@ -292,6 +294,12 @@ impl Host for EnvoyHost {
         let _ = hostcalls::increment_metric(id, 1);
     }
 
+    fn now(&mut self) -> Duration {
+        self.get_current_time().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+}
+
+impl LogHost for EnvoyHost {
     fn log(&mut self, line: &str) {
         log::warn!("{line}");
     }
@@ -299,10 +307,6 @@ impl Host for EnvoyHost {
     fn set_tick_period(&mut self, period: Duration) {
         // The SDK has this method only on the root context.
         let _ = hostcalls::set_tick_period(period);
-    }
-
-    fn now(&mut self) -> Duration {
-        self.get_current_time().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 
     fn uptime(&mut self) -> Duration {

@@ -10,7 +10,7 @@
     clippy::arithmetic_side_effects
 )]
 
-#[path = "istio/crd.rs"]
+#[path = "crd.rs"]
 mod crd;
 #[path = "istio/ingress.rs"]
 mod ingress;
@@ -39,13 +39,29 @@ fn text(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// The manifest with this module.
+fn file(module: GateModule) -> &'static str {
+    match module {
+        GateModule::Wasm => "envoyfilter.yaml",
+        GateModule::Native => "envoyfilter-native.yaml",
+    }
+}
+
 fn envoy_filter() -> Value {
-    serde_saphyr::from_str(&text("envoyfilter.yaml")).unwrap()
+    envoy_filter_with(GateModule::Wasm)
+}
+
+fn envoy_filter_with(module: GateModule) -> Value {
+    serde_saphyr::from_str(&text(file(module))).unwrap()
+}
+
+fn customized() -> Value {
+    customized_with(GateModule::Wasm)
 }
 
 /// The manifest with a user's changes: the host and the sender's addresses.
-fn customized() -> Value {
-    let mut manifest = text("envoyfilter.yaml");
+fn customized_with(module: GateModule) -> Value {
+    let mut manifest = text(file(module));
     for (shipped, own) in [("hooks.example.com", HOST), ("203.0.113.0/24", "127.0.0.1")] {
         assert!(manifest.contains(shipped), "{shipped}");
         manifest = manifest.replace(shipped, own);
@@ -87,8 +103,36 @@ fn manifests_are_valid() {
     let mut manifests: Vec<String> =
         files.map(|name| name.into_string().unwrap()).filter(|name| name.ends_with(".yaml")).collect();
     manifests.sort();
-    assert_eq!(manifests, ["envoyfilter.yaml", "gateway-volume.yaml"], "a manifest without a test");
-    assert_eq!(crd::faults(&envoy_filter()), Vec::<String>::new());
+    let known = ["envoyfilter-native.yaml", "envoyfilter.yaml", "gateway-volume.yaml"];
+    assert_eq!(manifests, known, "a manifest without a test");
+    for module in GateModule::BOTH {
+        assert_eq!(crd::faults(&envoy_filter_with(module)), Vec::<String>::new());
+    }
+}
+
+/// The two manifests differ in the filter alone, and have the same gate.
+#[test]
+fn manifests_differ_in_the_filter_alone() {
+    let [mut wasm, mut native] = GateModule::BOTH.map(envoy_filter_with);
+    let [wasm_filter, mut native_filter] = [&mut wasm, &mut native]
+        .map(|manifest| patch(manifest, "HTTP_FILTER")["patch"]["value"]["typed_config"].take());
+    assert_eq!(wasm, native);
+    let gate = native_filter["value"]["filter_config"].take();
+    assert_eq!(gate, wasm_filter["value"]["config"]["configuration"]);
+    let expected = json!({
+        "@type": wasm_filter["@type"],
+        "type_url": GateModule::Native.type_url(),
+        "value": {
+            "dynamic_module_config": {
+                "module": {"local": {"filename": "/etc/blobgate/libblobgate.so"}},
+                "do_not_close": true,
+                "metrics_namespace": "wasmcustom",
+            },
+            "filter_name": "blobgate",
+            "filter_config": null,
+        },
+    });
+    assert_eq!(native_filter, expected);
 }
 
 #[test]
@@ -141,6 +185,10 @@ fn mounts_the_module_at_the_filters_path() {
     let command = "kubectl -n istio-system create configmap blobgate \
                    --from-file=blobgate.wasm=target/wasm32-wasip1/release/blobgate.wasm";
     assert!(block("istio-install").contains(command));
+    let native = "kubectl -n istio-system create configmap blobgate \
+                  --from-file=libblobgate.so=target/artefacts/libblobgate-x86_64.so";
+    assert!(block("istio-native").contains(native));
+    assert!(block("istio-native").contains("kubectl apply -f deploy/istio/envoyfilter-native.yaml"));
     let spec: Value = serde_saphyr::from_str(&text("gateway-volume.yaml")).unwrap();
     let pod = &spec["spec"]["template"]["spec"];
     assert_eq!(pod["volumes"], json!([{"name": "blobgate", "configMap": {"name": "blobgate"}}]));
@@ -328,18 +376,23 @@ fn assert_judges_and_routes(ingress: &Ingress) {
 
 #[test]
 fn judges_and_routes() {
-    on_every_envoy(|version| {
-        let gateway = patched(Profile::Default, &customized());
-        assert_judges_and_routes(&Ingress::start(version, Profile::Default, &gateway));
-    });
+    for module in GateModule::BOTH {
+        on_every_envoy_with(module, |version| {
+            let gateway = patched(Profile::Default, &customized_with(module));
+            assert_judges_and_routes(&Ingress::start(version, Profile::Default, &gateway));
+        });
+    }
 }
 
 /// The profile's buffers of 32 KiB, its redirect and its rejection of underscores would each lose deliveries.
 #[test]
 fn judges_and_routes_under_the_edge_profile() {
     on_every_envoy(|version| {
+        for module in GateModule::BOTH.into_iter().filter(|module| module.runs_on(version)) {
+            let gateway = patched(Profile::Edge, &customized_with(module));
+            assert_judges_and_routes(&Ingress::start(version, Profile::Edge, &gateway));
+        }
         let manifest = customized();
-        assert_judges_and_routes(&Ingress::start(version, Profile::Edge, &patched(Profile::Edge, &manifest)));
         // The control: without the patches Envoy refuses these genuine deliveries.
         let gateway = patched(Profile::Edge, &without(without(manifest, "LISTENER"), "NETWORK_FILTER"));
         let ingress = Ingress::start(version, Profile::Edge, &gateway);
@@ -467,5 +520,25 @@ fn waits_for_a_restarting_service() {
         let answer = sender.join().unwrap();
         assert_eq!((answer.status, answer.reason()), (200, None));
         assert_eq!(ingress.gate.video.take_one().body, body);
+    });
+}
+
+/// The page's words for a proxy without dynamic modules, whose Envoy does not know the filter's type.
+#[test]
+fn a_proxy_without_the_filter_names_it() {
+    let known = GateModule::Native.type_url();
+    let page = std::fs::read_to_string(repository("docs/howto/istio.md")).unwrap();
+    let line = "Didn't find a registered implementation for 'blobgate'";
+    assert!(page.contains(&format!("`{line}`")));
+    on_every_envoy_with(GateModule::Native, |version| {
+        let bootstrap = TestGate::bootstrap(&Upstream::off(), &Upstream::off()).filter(|filter| {
+            filter["typed_config"] = json!({
+                "@type": "type.googleapis.com/udpa.type.v1.TypedStruct",
+                "type_url": known.replace("DynamicModuleFilter", "Unknown"),
+                "value": {},
+            });
+        });
+        let log = EnvoyProcess::refuses(version, &bootstrap);
+        assert!(log.contains(line), "{log}");
     });
 }

@@ -61,6 +61,13 @@ pub(crate) fn parse_yaml(text: &str) -> Result<Value, YamlError> {
     Ok(documents.first().map_or(Value::Null, YamlNode::to_json))
 }
 
+/// Whether a part of a file has the gate's configuration, as an object or as text.
+pub(crate) fn has_gate_configuration(value: &Value) -> bool {
+    let mut found = Vec::new();
+    collect(value, MAX_NESTED, &mut found);
+    !found.is_empty()
+}
+
 /// A ConfigMap has an envoy.yaml as a text, and that may have the configuration as a text.
 const MAX_NESTED: usize = 2;
 

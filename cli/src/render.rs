@@ -5,13 +5,16 @@ mod diff;
 mod digests;
 mod files;
 pub(crate) mod scalar;
+mod swap;
 mod template;
 
 pub(crate) use files::{RenderedChange, RenderedFile, make_run_folder, write};
+pub(crate) use swap::{SwapError, with_native_module};
 
-use crate::output::{eprint_line, print_line};
+use crate::check::input;
+use crate::output::{eprint_line, print_line, print_lines};
 use crate::setup::{ProviderEndpoint, SETUP_FILE, Setup, SetupError, env_file};
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use context::{EnvoyContext, envoy_path};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,6 +29,12 @@ pub(crate) struct Args {
     /// A comparison of the files with what `render` would write, which writes nothing
     #[arg(long)]
     diff: bool,
+    /// An envoy.yaml of your own, to print with the native module in place of the Wasm module
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["setup", "diff"])]
+    native: Option<PathBuf>,
+    /// The path of the native module, as Envoy opens it
+    #[arg(long, value_name = "FILE", default_value = NATIVE_MODULE, requires = "native")]
+    module_file: PathBuf,
 }
 
 const EXAMPLES: &str = "\
@@ -38,6 +47,9 @@ a new API key without a restart; it takes a new envoy.yaml at its next start.
 and leaves it. To get the new one, remove the file and render again. --diff shows no secret: of
 inbox.env the names of variables that differ, and of secrets/runblob-key.yaml only that it differs.
 
+With --native, it writes no file, and prints JSON: the given configuration of Envoy, whose gate is the
+native module. Only the gate's filter changes, and a runtime key that gives its counters their names.
+
 `render` first checks the certificate, the API key, secrets/env and the module, and writes nothing
 if one is wrong.
 
@@ -48,9 +60,16 @@ Examples:
   blobgate render
   blobgate render --setup /etc/blobgate/blobgate.yaml
   blobgate render --diff                 # what would change
+  blobgate render --native envoy.yaml > envoy.native.json
   cd my-gate && sha256sum -c rendered.sha256   # which files are edited";
 
+/// Where `make native` builds it in a clone.
+const NATIVE_MODULE: &str = "./target/native/libblobgate.so";
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if let Some(file) = &args.native {
+        return print_with_native_module(file, &args.module_file);
+    }
     let setup = Setup::load(&args.setup)?;
     for warning in setup.preflight()? {
         eprint_line(format_args!("warning: {warning}"));
@@ -72,6 +91,16 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             )),
         }
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_with_native_module(file: &Path, module: &Path) -> Result<ExitCode> {
+    let name = file.display();
+    let text = input::read(file)
+        .map_err(|(wrong, remedy)| anyhow!("cannot use {name}: it {wrong}. For --native, {remedy}"))?;
+    let tree =
+        with_native_module(&text, &envoy_path(module)).map_err(|why| anyhow!("cannot use {name}: {why}"))?;
+    print_lines(&serde_json::to_string_pretty(&tree)?);
     Ok(ExitCode::SUCCESS)
 }
 

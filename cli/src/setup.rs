@@ -21,6 +21,7 @@ mod store;
 pub(crate) use authorities::CertificateAuthorities;
 pub(crate) use error::{SetupError, SetupFault};
 pub(crate) use host::{HostUse, SetupHost};
+pub(crate) use module::{ModuleKind, ModulePlace};
 pub(crate) use provider::ProviderEndpoint;
 pub(crate) use service::{ServiceScheme, ServiceUrl};
 
@@ -62,8 +63,9 @@ pub(crate) struct Setup {
     pub(crate) store: String,
     /// The folder of Envoy's admin socket and health.log.
     pub(crate) run: PathBuf,
+    pub(crate) module: ModuleKind,
     /// As the setup file names it.
-    pub(crate) module: Option<PathBuf>,
+    pub(crate) module_file: Option<PathBuf>,
     pub(crate) ports: SetupPorts,
     /// The gate's whole configuration, which its loader accepts with the right keys.
     pub(crate) gate: Value,
@@ -160,12 +162,12 @@ impl Setup {
         self.folder.join(path)
     }
 
-    /// The module: the setup's `module`, or blobgate.wasm of this program's installation. A relative path counts from the setup
-    /// folder.
+    /// The module: the setup's `module_file`, or the file of this program's installation. A relative path counts from the
+    /// setup folder.
     pub(crate) fn module_path(&self) -> Result<PathBuf, SetupError> {
-        match &self.module {
+        match &self.module_file {
             Some(module) => Ok(module.clone()),
-            None => module::find(),
+            None => self.module.find(),
         }
     }
 

@@ -21,7 +21,8 @@ use crate::check::yaml::YamlError;
 use crate::log::Format;
 use crate::option::parse_address;
 use crate::output::StdoutError;
-use crate::setup::{SETUP_FILE, SetupError};
+use crate::render::SwapError;
+use crate::setup::{ModuleKind, SETUP_FILE, SetupError};
 use anyhow::Result;
 use dev::DevOptions;
 use plan::{Layout, Role};
@@ -53,6 +54,9 @@ pub(crate) struct Args {
     /// No inbox: the gate delivers to the services
     #[arg(long, requires = "dev")]
     no_inbox: bool,
+    /// The build of the gate
+    #[arg(long, value_enum, default_value_t = ModuleKind::Wasm, requires = "dev")]
+    module: ModuleKind,
     /// The address of the inbox's admin listener
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9085", value_parser = parse_address, requires = "dev")]
     admin: SocketAddr,
@@ -86,6 +90,7 @@ With --dev, it reads ./envoy.yaml of a clone, and starts each part at its addres
   sandbox                      `blobgate sandbox` as RunBlob's API; a generation takes two seconds
   inbox                        `blobgate inbox serve`, with the store target/run/inbox.db
   gate                         Envoy with ./envoy.yaml
+With --module native, Envoy gets target/run/envoy.json, which is ./envoy.yaml with the native module.
 It prints the output of all parts, and writes it to target/run/NAME.log. `make run` also builds the
 module and makes the development certificate and secrets. When a part ends under --dev:
   a service                     the others continue; its events wait in the inbox
@@ -101,7 +106,8 @@ Examples:
   blobgate up                                   # in a setup folder
   blobgate up --setup my-gate/blobgate.yaml --envoy /usr/local/bin/envoy
   blobgate up --sandbox                         # no RunBlob, no costs
-  make run                                      # a demonstration, in a clone";
+  make run                                      # a demonstration, in a clone
+  MODULE=native make run                        # the same, with the native module";
 
 /// A failed start, or an unexpected end.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +116,8 @@ enum Error {
     Unreadable { file: &'static str, why: io::Error, remedy: &'static str },
     #[error("cannot read ./envoy.yaml as YAML: {0}. Correct it")]
     NotYaml(YamlError),
+    #[error("cannot run ./envoy.yaml with the native module: {0}")]
+    NotNative(SwapError),
     #[error("./envoy.yaml has no {0} with an IP address and a port. Add it, as in the repository's file")]
     NoAddress(String),
     #[error(transparent)]
@@ -151,7 +159,8 @@ enum Error {
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if args.dev {
         let layout = if args.no_inbox { Layout::GateAlone } else { Layout::WithInbox };
-        return dev::run(DevOptions { layout, envoy: args.envoy, admin: args.admin }).await;
+        return dev::run(DevOptions { layout, module: args.module, envoy: args.envoy, admin: args.admin })
+            .await;
     }
     setup::run(SetupOptions {
         file: args.setup,

@@ -5,7 +5,7 @@ use crate::headers::Headers;
 use std::time::Duration;
 
 /// The host of one request and its response. Each call takes effect at once.
-pub trait Host {
+pub trait Host: LogHost {
     /// Every request header: names in lower case, values as raw bytes, one item for each repeat.
     fn request_headers(&mut self) -> Headers;
     /// The first value of a request header.
@@ -18,6 +18,8 @@ pub trait Host {
     fn remove_request_trailers(&mut self);
     /// Sets a value that only the host's access log reads.
     fn set_access_log_value(&mut self, key: &str, value: &str);
+    /// The request waits for its body. The host must buffer as many bytes as the hook allows.
+    fn await_body(&mut self, max_bytes: usize);
     /// The first `size` bytes of the buffered request body.
     fn request_body(&mut self, size: usize) -> Vec<u8>;
     /// A property of the request or its response; `None` where the host does not have it.
@@ -58,12 +60,16 @@ pub trait Host {
 
     /// Adds one to a counter.
     fn count(&mut self, counter: Counter);
+    /// The time since the epoch.
+    fn now(&mut self) -> Duration;
+}
+
+/// The log of a host. It exists also outside of a request.
+pub trait LogHost {
     /// Writes a line to the host's log.
     fn log(&mut self, line: &str);
     /// Sets the period of calls to [`super::Gate::on_tick`]. Zero ends them.
     fn set_tick_period(&mut self, period: Duration);
-    /// The time since the epoch.
-    fn now(&mut self) -> Duration;
     /// The time by a monotonic clock.
     fn uptime(&mut self) -> Duration;
 }

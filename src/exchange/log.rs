@@ -1,7 +1,7 @@
 //! The log: a line for each delivery that an operator may look for. Each kind of line has its own limit, 10 a second, and a
 //! count of its omitted lines.
 
-use super::{Gate, Host, Property, locked};
+use super::{Gate, Host, LogHost, Property, locked};
 use crate::Violation;
 use crate::confirm::Outcome;
 use crate::contract::{header, is_request_id};
@@ -91,7 +91,7 @@ pub(super) fn kind_of(delivery: &Delivery) -> Option<(LineKind, Option<Violation
 
 impl Gate {
     /// Reports the numbers of omitted lines, once their second is over. The tick runs only while there are omitted lines.
-    pub fn on_tick(&self, host: &mut impl Host) {
+    pub fn on_tick(&self, host: &mut impl LogHost) {
         let now = host.uptime();
         for kind in LineKind::ALL {
             let omitted = locked(&self.log).bucket(kind).start_second(now);
@@ -191,7 +191,7 @@ impl Gate {
         text
     }
 
-    fn report_omitted(&self, host: &mut impl Host, kind: LineKind, omitted: Option<u64>) {
+    fn report_omitted(&self, host: &mut impl LogHost, kind: LineKind, omitted: Option<u64>) {
         if let Some(count) = omitted {
             let (kind, environment) = (kind.name(), &self.config.environment);
             host.log(&format!("blobgate lines-left-out={count} kind={kind} environment={environment}"));

@@ -45,6 +45,14 @@ pub(super) enum Status {
     Left,
 }
 
+/// Each counter's name without labels, and the names of its labels in their order.
+pub const FAMILIES: [(&str, &[&str]); 5] = [
+    ("blobgate_responses_total", &["environment", "hook", "status", "reason"]),
+    ("blobgate_drift_total", &["environment", "hook", "field"]),
+    ("blobgate_observed_total", &["environment", "hook", "reason"]),
+    ("blobgate_token_total", &["environment", "hook", "kid", "outcome"]),
+    ("blobgate_confirm_total", &["environment", "hook", "outcome"]),
+];
 /// The counters of a hook that exist at 0.
 const MAX_INITIAL: usize = 30;
 /// The outcomes of a confirmation that alert rules read.
@@ -63,6 +71,11 @@ const MAX_INITIAL_KEYS: usize = 2;
 /// The name of the gauge that shows the version. Its value is 1 on each worker.
 pub fn info(environment: &str) -> String {
     format!("blobgate_info.environment={environment}.version={}", env!("CARGO_PKG_VERSION"))
+}
+
+/// The name of the counter of requests that a panic of the native module ended.
+pub fn panics(environment: &str) -> String {
+    format!("blobgate_module_panics_total.environment={environment}")
 }
 
 /// The counters of a hook that exist at 0: those that alert rules read. At most 30.
@@ -339,6 +352,9 @@ mod tests {
         }
         let version = "A gauge, 1 on each worker. Its label has the version of the module.";
         rows.push(row_of(&info("e"), version.to_owned()));
+        let panicked =
+            "Requests that a panic of the native module ended with 503. The Wasm module traps instead.";
+        rows.push(row_of(&panics("e"), panicked.to_owned()));
 
         let confirm =
             documented_variants(include_str!("../confirm.rs"), "pub enum Outcome {\n", Outcome::ALL);

@@ -1,7 +1,7 @@
 //! A host of one request without a network.
 
 use super::{ExplainedAnswer, ExplainedCall, ExplainedRequest, HeaderList};
-use crate::exchange::{CallError, Counter, Host, Property, SharedCell, VersionConflict};
+use crate::exchange::{CallError, Counter, Host, LogHost, Property, SharedCell, VersionConflict};
 use crate::head::Hop;
 use crate::headers::Headers;
 use std::time::Duration;
@@ -91,6 +91,8 @@ impl Host for ExplainHost {
         self.access_log.push((key.to_owned(), value.to_owned()));
     }
 
+    fn await_body(&mut self, _max_bytes: usize) {}
+
     fn request_body(&mut self, size: usize) -> Vec<u8> {
         self.body.iter().copied().take(size).collect()
     }
@@ -157,15 +159,17 @@ impl Host for ExplainHost {
 
     fn count(&mut self, _counter: Counter) {}
 
+    fn now(&mut self) -> Duration {
+        self.now
+    }
+}
+
+impl LogHost for ExplainHost {
     fn log(&mut self, line: &str) {
         self.log.push(line.to_owned());
     }
 
     fn set_tick_period(&mut self, _period: Duration) {}
-
-    fn now(&mut self) -> Duration {
-        self.now
-    }
 
     fn uptime(&mut self) -> Duration {
         Duration::ZERO

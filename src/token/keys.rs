@@ -4,6 +4,7 @@
 use crate::contract::token::MAX_KID;
 use crate::contract::token::{MIN_HS256_KEY, is_kid};
 use crate::keyring::Keyring;
+use crate::names::Names;
 use crate::secret::Secret;
 #[cfg(not(target_family = "wasm"))]
 use crate::settings::ValueForm;
@@ -18,6 +19,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct TokenKeys {
     keys: Vec<(Arc<str>, VerificationKey)>,
+    /// The kids of `keys`.
+    kids: Names,
     pub(super) leeway: Duration,
 }
 
@@ -67,7 +70,8 @@ keys! {
 
 impl TokenKeys {
     pub(super) fn find(&self, kid: &str) -> Option<(&Arc<str>, &VerificationKey)> {
-        self.keys.iter().find(|(name, _)| **name == *kid).map(|(name, key)| (name, key))
+        let (kid, key) = self.keys.get(self.kids.place(kid.as_bytes())?)?;
+        Some((kid, key))
     }
 
     /// The names of the keys.
@@ -83,12 +87,17 @@ impl TokenKeys {
             return Err(node.invalid("at least one key"));
         }
         let mut keys: Vec<(Arc<str>, VerificationKey)> = Vec::with_capacity(entries.len());
+        let (mut kids, mut folded) = (Names::for_number(entries.len()), Names::for_number(entries.len()));
         for (kid, node) in entries {
             if !is_kid(kid) {
                 return Err(node.invalid_key("a kid of 1 to 32 of A-Z a-z 0-9 _ -"));
             }
             // The JSON reader refuses such keys too, so both forms of a configuration have the same rule.
-            if keys.iter().any(|(other, _)| other.eq_ignore_ascii_case(kid)) {
+            if folded
+                .add(kid.to_ascii_lowercase().as_bytes())
+                .and_then(|()| kids.add(kid.as_bytes()))
+                .is_err()
+            {
                 return Err(node.invalid_key("a kid that differs from the others by more than case"));
             }
             keys.push((kid.into(), VerificationKey::parse(&node, keyring)?));
@@ -97,7 +106,7 @@ impl TokenKeys {
             Some(node) => node.duration(Duration::ZERO, MAX_LEEWAY)?,
             None => DEFAULT_LEEWAY,
         };
-        Ok(Self { keys, leeway })
+        Ok(Self { keys, kids, leeway })
     }
 }
 

@@ -1,7 +1,7 @@
 //! The shipped `envoy.yaml` with a test's changes. It finds filters, routes and clusters by name, so that the file's
 //! order may change.
 
-use super::{module, repository};
+use super::{GateModule, repository};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,12 @@ static SHIPPED: LazyLock<Value> = LazyLock::new(|| {
 #[derive(Clone, Debug)]
 pub struct Bootstrap {
     pub json: Value,
-    module: PathBuf,
+    module: GateModule,
+    /// The module's file.
+    file: PathBuf,
+    last_change: Option<fn(&mut Value)>,
+    /// Variables of Envoy's environment that the module may read.
+    variables: BTreeMap<String, String>,
     endpoints: BTreeMap<String, u16>,
     provider_tls: bool,
     /// The runtime's `blobgate.inbox`: 0 or 100.
@@ -57,7 +62,18 @@ impl Bootstrap {
         let closed = ["quarantine_service", "runblob_api", "inbox", "otel_collector"]
             .map(|name| (name.to_owned(), 1))
             .into();
-        Self { json, module: module(), endpoints: closed, provider_tls: false, inbox: 0, inbox_admin: None }
+        let module = GateModule::chosen();
+        Self {
+            json,
+            module,
+            file: module.file(),
+            last_change: None,
+            variables: BTreeMap::new(),
+            endpoints: closed,
+            provider_tls: false,
+            inbox: 0,
+            inbox_admin: None,
+        }
     }
 
     /// The shipped configuration of the gate.
@@ -92,8 +108,43 @@ impl Bootstrap {
         self.gate(&configuration)
     }
 
-    pub fn module(self, module: PathBuf) -> Self {
-        Self { module, ..self }
+    /// Takes this module instead of the chosen one.
+    #[track_caller]
+    pub fn with(self, module: GateModule) -> Self {
+        Self { module, file: module.file(), ..self }
+    }
+
+    /// Takes the module that crashes on the request header `x-crash-test`.
+    #[track_caller]
+    pub fn crashing(self) -> Self {
+        Self { file: self.module.crashing_file(), ..self }
+    }
+
+    /// Takes this file as the module.
+    pub fn file(self, file: PathBuf) -> Self {
+        Self { file, ..self }
+    }
+
+    /// Changes the configuration that Envoy gets, after the module has replaced the Wasm filter.
+    pub fn finally(self, change: fn(&mut Value)) -> Self {
+        Self { last_change: Some(change), ..self }
+    }
+
+    /// Sets a variable of Envoy's environment, and lets the module read it.
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self.filter(|filter| {
+            let variables = &mut filter["typed_config"]["config"]["vm_config"]["environment_variables"];
+            variables["host_env_keys"].as_array_mut().unwrap().push(json!(name));
+        })
+    }
+
+    pub(super) fn module(&self) -> GateModule {
+        self.module
+    }
+
+    pub(super) fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
     }
 
     /// Sets the port of a cluster.
@@ -218,12 +269,14 @@ impl Bootstrap {
     /// The configuration with free ports, the certificate in `folder`, the module and the endpoints.
     pub(super) fn finish(&self, folder: &Path) -> Value {
         let mut json = self.json.clone();
+        self.module.apply(&mut json, &self.file);
+        for (key, value) in self.module.runtime() {
+            json["layered_runtime"]["layers"][0]["static_layer"][key] = value;
+        }
+        if let Some(change) = self.last_change {
+            change(&mut json);
+        }
         each_object(&mut json, &mut |object| {
-            if let Some(Value::String(filename)) = object.get_mut("filename")
-                && filename.ends_with("blobgate.wasm")
-            {
-                *filename = self.module.display().to_string();
-            }
             if object.get("name").is_some_and(|name| name == "runblob_key") {
                 object["sds_config"]["path_config_source"] =
                     json!({"path": folder.join("key.json"), "watched_directory": {"path": folder}});
@@ -306,7 +359,8 @@ fn each_object(value: &mut Value, visit: &mut impl FnMut(&mut Map<String, Value>
     });
 }
 
-fn each_value(value: &mut Value, visit: &mut impl FnMut(&mut Value)) {
+/// Visits a value and everything in it.
+pub fn each_value(value: &mut Value, visit: &mut impl FnMut(&mut Value)) {
     visit(value);
     match value {
         Value::Array(items) => items.iter_mut().for_each(|item| each_value(item, visit)),

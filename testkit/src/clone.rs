@@ -36,6 +36,9 @@ impl CloneFolder {
         }
         let release = fs::canonicalize(module().parent().unwrap().parent().unwrap()).unwrap();
         symlink(release, path.join("target/wasm32-wasip1")).unwrap();
+        if let Ok(native) = fs::canonicalize(repository("target/native")) {
+            symlink(native, path.join("target/native")).unwrap();
+        }
 
         let mut config = fs::read_to_string(repository("envoy.yaml")).unwrap();
         let mut ports = BTreeMap::from([(ADMIN, free_port())]);

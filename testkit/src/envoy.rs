@@ -3,8 +3,8 @@
 use super::bootstrap::ADMIN_SOCKET;
 use super::metrics::{self, Sample};
 use super::{
-    Bootstrap, ClientResponse, Connector, Protocol, TestDelivery, Version, eventually, h1, repository, tls,
-    within,
+    Bootstrap, ClientResponse, Connector, GateModule, Protocol, TestDelivery, Version, eventually, h1,
+    repository, tls, within,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -18,6 +18,8 @@ use tokio::net::UnixStream;
 pub const TOKEN_KEY: (&str, &str) = ("BLOBGATE_TOKEN_KEY", "the key of the tests, of 32 bytes.");
 /// The variable of the shipped signing key, and its value in tests.
 pub const SIGNING_KEY: (&str, &str) = ("BLOBGATE_SIGNING_KEY", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+/// The native module's log line about a panic that it has caught.
+const PANICKED: &str = "blobgate: panicked";
 /// The tests' key for the provider's API.
 pub const API_KEY: &str = "the-key-of-the-providers-api";
 
@@ -28,17 +30,20 @@ pub struct Options {
     pub concurrency: u32,
     /// Reads listeners from a file, which [`EnvoyProcess::replace_listeners`] replaces.
     pub listeners_by_file: bool,
+    /// The seconds for which the connections of a replaced listener go on.
+    pub drain_seconds: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { concurrency: 1, listeners_by_file: false }
+        Self { concurrency: 1, listeners_by_file: false, drain_seconds: 600 }
     }
 }
 
 /// A running Envoy.
 pub struct EnvoyProcess {
     pub version: String,
+    module: GateModule,
     process: Process,
     ports: BTreeMap<String, u16>,
 }
@@ -66,7 +71,8 @@ impl EnvoyProcess {
             process.must_run();
             process.path("admin").is_file().then_some(())
         });
-        let mut envoy = Self { version: version.name.clone(), process, ports: BTreeMap::new() };
+        let (version, module) = (version.name.clone(), bootstrap.module());
+        let mut envoy = Self { version, module, process, ports: BTreeMap::new() };
         eventually("readiness", || {
             envoy.process.must_run();
             (envoy.admin("GET", "/ready").status == 200).then_some(())
@@ -155,6 +161,17 @@ impl EnvoyProcess {
         self.stats(&format!("^{}$", name.replace('.', "\\."))).get(name).copied()
     }
 
+    /// The number of crashes of the module so far. After one the Wasm module reloads, and the native one goes on.
+    #[track_caller]
+    pub fn crashes(&self) -> u64 {
+        match self.module {
+            GateModule::Wasm => {
+                self.stat("wasm.blobgate.vm_reload_success").expect("the Wasm module's statistic")
+            }
+            GateModule::Native => self.log().matches(PANICKED).count().try_into().unwrap(),
+        }
+    }
+
     #[track_caller]
     pub fn prometheus(&self) -> Vec<Sample> {
         metrics::parse(&self.admin("GET", "/stats/prometheus").text())
@@ -219,9 +236,11 @@ impl Process {
             .arg("--admin-address-path")
             .arg(path.join("admin"))
             .args(["--concurrency", &options.concurrency.to_string()])
+            .args(["--drain-time-s", &options.drain_seconds.to_string()])
             .args(["--log-level", "warn", "--disable-hot-restart", "--file-flush-interval-msec", "20"])
             .env(TOKEN_KEY.0, TOKEN_KEY.1)
             .env(SIGNING_KEY.0, SIGNING_KEY.1)
+            .envs(bootstrap.variables())
             .current_dir(repository(""))
             .stdout(File::create(path.join("stdout")).unwrap())
             .stderr(File::create(path.join("stderr")).unwrap())

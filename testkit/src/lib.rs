@@ -25,6 +25,7 @@ pub mod h1;
 pub mod h2;
 pub mod inbox;
 pub mod metrics;
+pub mod module;
 pub mod nginx;
 pub mod otlp;
 pub mod pgbouncer;
@@ -48,6 +49,7 @@ pub use disk::Ext4Disk;
 pub use envoy::{EnvoyProcess, Options};
 pub use gate::TestGate;
 pub use inbox::InboxProcess;
+pub use module::{GateModule, module};
 pub use nginx::NginxProcess;
 pub use otlp::{TraceCollector, TraceSpan};
 pub use pgbouncer::Pgbouncer;
@@ -56,7 +58,7 @@ pub use production_folder::ProductionFolder;
 pub use prometheus::{ActiveAlert, PrometheusProcess};
 pub use sqlite::{SqliteFile, sql};
 pub use upstream::{Reply, ServiceRequest, Upstream};
-pub use versions::{Version, on_every_envoy, versions};
+pub use versions::{Version, on_every_envoy, on_every_envoy_with, versions, versions_with};
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -140,20 +142,4 @@ pub fn closed_port() -> ClosedPort {
 /// A path in the repository.
 pub fn repository(path: impl AsRef<Path>) -> PathBuf {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join(path)
-}
-
-/// The module under test.
-pub fn module() -> PathBuf {
-    built("target/wasm32-wasip1/release/blobgate.wasm", "make build")
-}
-
-/// The module with the feature `crash-test`: it traps on the request header `x-crash-test`.
-pub fn crashing_module() -> PathBuf {
-    built("target/crash-test/wasm32-wasip1/release/blobgate.wasm", "make test")
-}
-
-fn built(path: &str, verb: &str) -> PathBuf {
-    let module = repository(path);
-    assert!(module.is_file(), "There is no {path}: run `{verb}`.");
-    module
 }

@@ -37,7 +37,7 @@ impl ProductionFolder {
              token_keys: {{\"2026-11\": {{alg: HS256, env: BLOBGATE_TOKEN_KEY}}}}\n\
              services: {{completed: \"http://127.0.0.1:5000\", failed: \"http://127.0.0.1:5001\", \
              quarantined: \"http://127.0.0.1:5002\"}}\n\
-             inbox: {{store: \"sqlite:inbox.db\"}}\nmodule: {}\n",
+             inbox: {{store: \"sqlite:inbox.db\"}}\nmodule_file: {}\n",
             module().canonicalize().unwrap().display()
         );
         let edit = |text: String, (there, here): &(&str, &str)| {

@@ -65,6 +65,8 @@ pub enum Reply {
     Trailer(&'static str, &'static str),
     /// 200 with half of its body, then a reset of the connection.
     Cut,
+    /// 200 with half of its body, and nothing more.
+    Stall,
     /// No reply.
     Hang,
     /// A reset of the connection.
@@ -302,9 +304,9 @@ async fn answer(reply: Reply, twin: &TcpStream) -> io::Result<Response<BoxBody<B
         }
         Reply::Cut => {
             twin.set_zero_linger()?;
-            let half = HalfBody { sent: false, cut: Box::pin(tokio::time::sleep(Duration::from_millis(50))) };
-            Ok(Response::builder().header("content-length", 8).body(half.boxed()).unwrap())
+            Ok(half_body(Duration::from_millis(50)))
         }
+        Reply::Stall => Ok(half_body(Duration::MAX)),
         Reply::Hang => std::future::pending().await,
         Reply::Reset => {
             twin.set_zero_linger()?;
@@ -317,7 +319,13 @@ async fn answer(reply: Reply, twin: &TcpStream) -> io::Result<Response<BoxBody<B
     }
 }
 
-/// Half a body, and an error 50 ms later, when the half is on the wire.
+/// A response with half of its body, and an error after this time.
+fn half_body(time: Duration) -> Response<BoxBody<Bytes, io::Error>> {
+    let half = HalfBody { sent: false, cut: Box::pin(tokio::time::sleep(time)) };
+    Response::builder().header("content-length", 8).body(half.boxed()).unwrap()
+}
+
+/// Half a body, and an error later, when the half is on the wire.
 struct HalfBody {
     sent: bool,
     cut: Pin<Box<Sleep>>,

@@ -1,6 +1,6 @@
 //! The versions of Envoy for tests.
 
-use super::repository;
+use super::{GateModule, repository};
 use std::path::PathBuf;
 use std::thread;
 
@@ -14,8 +14,23 @@ pub struct Version {
     pub binary: PathBuf,
 }
 
-/// The binary in `ENVOY`, else the versions in `ENVOYS`, oldest first, else the newest.
+/// The versions for the tests that can load the chosen module.
+#[track_caller]
 pub fn versions() -> Vec<Version> {
+    versions_with(GateModule::chosen())
+}
+
+/// The versions for the tests that can load this module.
+#[track_caller]
+pub fn versions_with(module: GateModule) -> Vec<Version> {
+    let mut versions = all();
+    versions.retain(|version| module.runs_on(version));
+    assert!(!versions.is_empty(), "no Envoy of ENVOYS can load the native module: name one from 1.38.");
+    versions
+}
+
+/// The binary in `ENVOY`, else the versions in `ENVOYS`, oldest first, else the newest.
+fn all() -> Vec<Version> {
     if let Some(path) = std::env::var_os("ENVOY").filter(|path| !path.is_empty()) {
         let binary = PathBuf::from(&path);
         assert!(
@@ -36,10 +51,16 @@ fn installed(name: &str) -> Version {
     Version { name: name.to_owned(), binary }
 }
 
-/// Runs a test on every Envoy in parallel. A panic names the versions that failed.
+/// Runs a test with the chosen module on every Envoy in parallel. A panic names the versions that failed.
 #[track_caller]
 pub fn on_every_envoy(test: impl Fn(&Version) + Sync) {
-    let versions = versions();
+    on_every_envoy_with(GateModule::chosen(), test);
+}
+
+/// Like [`on_every_envoy`], with this module.
+#[track_caller]
+pub fn on_every_envoy_with(module: GateModule, test: impl Fn(&Version) + Sync) {
+    let versions = versions_with(module);
     let failed: Vec<&str> = thread::scope(|scope| {
         let runs: Vec<_> = versions.iter().map(|version| scope.spawn(|| test(version))).collect();
         let ends = runs.into_iter().map(|run| run.join());

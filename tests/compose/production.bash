@@ -6,18 +6,19 @@
 host=hooks.test
 export BLOBGATE_PROFILE=dev # as docker-compose.yml builds, so that one build serves both files
 
-# production ARGUMENT...: runs Compose with compose.production.yaml in the directory $tree.
+# production ARGUMENT...: runs Compose with compose.production.yaml in the directory $tree, with health checks each second.
 production() {
-    (cd "$tree" && timeout --foreground $up_within $compose --ansi never -p "$project" -f compose.production.yaml "$@") </dev/null
+    (cd "$tree" && timeout --foreground $up_within $compose --ansi never -p "$project" -f compose.production.yaml \
+        -f tests/compose/often.production.yml "$@") </dev/null
 }
 
 # tool ARGUMENT...: a command of the tool, as the manual has it.
 tool() { production run --rm -T tool "$@"; }
 
-# free_port FIRST LAST: a port on which nothing listens.
+# free_port FIRST: a port of the next 200 on which nothing listens. Runs side by side take different ones.
 free_port() {
-    local port
-    for port in $(shuf -i "$1-$2"); do
+    local port first=$(($1 + 200 * ${#begun[@]}))
+    for port in $(shuf -i "$first-$((first + 199))"); do
         (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
     done
 }
@@ -26,14 +27,13 @@ free_port() {
 edit() { sed -i -E "$1" "$BLOBGATE_SETUP/blobgate.yaml"; }
 
 make_setup() {
-    local first options
+    local options
     read -ra options < <(dev/block compose-init | sed -n 's/.* run --rm tool init //p')
     export BLOBGATE_METRICS_PORT BLOBGATE_ADMIN_PORT
     BLOBGATE_SETUP=$(mktemp -d "$work/setup.XXXXXX")
     export BLOBGATE_SETUP
-    public=$(free_port 600 1000) # needs a capability
-    first=$(free_port 20000 30000)
-    app=$first BLOBGATE_METRICS_PORT=$(free_port 20000 30000) BLOBGATE_ADMIN_PORT=$(free_port 20000 30000)
+    public=$(free_port 600) # needs a capability
+    app=$(free_port 20000) BLOBGATE_METRICS_PORT=$(free_port 22000) BLOBGATE_ADMIN_PORT=$(free_port 24000)
     install -d -o 10001 -g 10001 -m 700 "$BLOBGATE_SETUP"
     echo "rb_live_$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')" >"$BLOBGATE_SETUP/key"
     chown 10001:10001 "$BLOBGATE_SETUP/key"
@@ -41,23 +41,29 @@ make_setup() {
         --api-key-file key >"$work/output" 2>&1 || return
     # No status API here: without a valid token a delivery gets 403.
     edit 's/any_of: \[.*\]/any_of: [token]/; s/^( *source:).*/\1 [127.0.0.1]/; /^ports:/d'
-    echo "ports: {services: $(free_port 20000 30000), metrics: $BLOBGATE_METRICS_PORT, inbox: $(free_port 20000 30000), admin: $BLOBGATE_ADMIN_PORT}" \
+    echo "ports: {services: $(free_port 26000), metrics: $BLOBGATE_METRICS_PORT, inbox: $(free_port 28000), admin: $BLOBGATE_ADMIN_PORT}" \
         >>"$BLOBGATE_SETUP/blobgate.yaml"
 }
 
-# The values of the keys.
-secrets_are_in() { # FILE...
-    local value
-    while read -r value; do
-        grep -qF "$value" "$@" && return
-    done < <(sed 's/^[^=]*=//' "$BLOBGATE_SETUP/secrets/env" && cat "$BLOBGATE_SETUP/secrets/runblob-key")
-    return 1
+# secrets: the values of the keys, and the tokens of the deliveries.
+secrets() {
+    sed 's/^[^=]*=//' "$BLOBGATE_SETUP/secrets/env"
+    cat "$BLOBGATE_SETUP/secrets/runblob-key"
+    printf '%s\n' "${urls[@]##*/}"
 }
+
+secrets_are_in() { grep -qF -f <(secrets | grep .) "$@"; } # FILE...
 
 keeps_secrets() {
     production config >"$work/config" 2>&1
     docker ps --quiet --filter "label=com.docker.compose.project=$project" | xargs docker inspect >"$work/inspect"
     ! secrets_are_in "$work/config" "$work/inspect"
+}
+
+# logs_without_secrets: the log has lines of both, and none has a secret.
+logs_without_secrets() {
+    production logs --no-color >"$work/output" 2>&1
+    says '^gate' && says '^inbox' && ! secrets_are_in "$work/output"
 }
 
 start_app() {
@@ -121,6 +127,33 @@ kill_service() { kill -9 "$(docker inspect --format '{{.State.Pid}}' "$(service_
 
 restarts() { docker inspect --format '{{.RestartCount}}' "$(service_container "$1")"; }
 
+# process_of SERVICE PROGRAM: the number of its process on this host.
+process_of() {
+    local pid
+    for pid in $(docker top "$(service_container "$1")" -o pid | sed 1d); do
+        [[ $(readlink "/proc/$pid/exe") != */$2 ]] || echo "$pid"
+    done
+}
+
+is_unhealthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$(service_container "$1")")" = unhealthy ]; }
+
+are_unhealthy() { is_unhealthy gate && is_unhealthy inbox; }
+
+# envoy_admin PATH: a POST at Envoy's admin socket.
+envoy_admin() {
+    curl --silent --show-error --fail --noproxy '*' --request POST --unix-socket "/proc/$(process_of gate envoy)/root/run/blobgate/admin.sock" \
+        "http://localhost$1" >>"$work/output" 2>&1
+}
+
+# ends_without FILE SERVICE: without this file of the setup folder the service ends with an error, which says so.
+ends_without() {
+    local code=0
+    mv "$BLOBGATE_SETUP/$1" "$work/away"
+    production run --rm -T --no-deps "$2" >"$work/output" 2>&1 || code=$?
+    mv "$work/away" "$BLOBGATE_SETUP/$1"
+    ends_badly && says "cannot read ($1|/setup/$1): it is missing"
+}
+
 has_restarted() { [ "$(restarts "$1")" -gt 0 ] && is_healthy "$1"; }
 
 # runs_unprivileged SERVICE PROGRAM: each process has the user 10001, and at most the capability for low ports.
@@ -168,17 +201,16 @@ production_down() {
 }
 
 production_checks() {
-    local name url before updates
-    name="Compose $($compose version --short), production"
-    project=blobgate-production-$$
-    tree=$work/tree
-
+    local url before updates urls=()
+    name+=", production"
     step "$name: a setup folder, made and rendered by the image"
     check "$name: the file is valid without a setup folder" production config --quiet
-    check "$name: the images are built" build -f compose.production.yaml -f tests/compose/host-network.production.yml build
     check "$name: init makes the setup folder" make_setup
     check "$name: render writes the configuration" eval 'tool render >"$work/output" 2>&1'
     check "$name: the configuration has no mistake" eval 'tool check blobgate.yaml envoy.yaml >"$work/output" 2>&1'
+
+    check "$name: without its keys the gate ends, and says why" ends_without secrets/env gate
+    check "$name: without its variables the inbox ends, and says why" ends_without inbox.env inbox
 
     step "$name: up"
     start_app
@@ -192,6 +224,7 @@ production_checks() {
 
     step "$name: deliveries"
     url=$(callback_url 2>"$work/output")
+    urls+=("$url")
     check "$name: a genuine delivery gets 200" is_answered 200 "$url" aaaaaaaa-0000-4000-8000-000000000001
     check "$name: it arrives at the app, signed" soon arrived aaaaaaaa-0000-4000-8000-000000000001
     check "$name: a forged token gets 401" is_answered 401 "${url%?????}AAAAA" aaaaaaaa-0000-4000-8000-000000000002
@@ -202,14 +235,25 @@ production_checks() {
     step "$name: faults"
     : >"$work/output"
     url=$(callback_url 2>>"$work/output")
+    urls+=("$url")
     kill_service inbox
     check "$name: the killed inbox starts again" soon has_restarted inbox
     check "$name: after that a delivery gets 200" soon is_answered 200 "$url" aaaaaaaa-0000-4000-8000-000000000004
     check "$name: it arrives at the app" soon arrived aaaaaaaa-0000-4000-8000-000000000004
     url=$(callback_url 2>>"$work/output")
+    urls+=("$url")
     kill_service gate
     check "$name: the killed gate starts again" soon has_restarted gate
     check "$name: after that a delivery gets 200 too" soon is_answered 200 "$url" aaaaaaaa-0000-4000-8000-000000000005
+
+    step "$name: health"
+    : >"$work/output"
+    envoy_admin /healthcheck/fail || true
+    kill -STOP "$(process_of inbox blobgate)"
+    check "$name: a gate that drains and an inbox that hangs become unhealthy" soon are_unhealthy
+    envoy_admin /healthcheck/ok || true
+    kill -CONT "$(process_of inbox blobgate)"
+    check "$name: they become healthy again" soon are_healthy
 
     step "$name: renewed files, without a restart"
     : >"$work/output"
@@ -222,6 +266,8 @@ production_checks() {
     check "$name: render writes the new API key" eval 'tool render >"$work/output" 2>&1'
     check "$name: Envoy loads it" soon key_was_loaded_again "$updates"
     check "$name: and the gate has not restarted" [ "$(restarts gate)" = "$before" ]
+
+    check "$name: the log has no key and no token" logs_without_secrets
 
     step "$name: down and up"
     production down --timeout 30 >"$work/output" 2>&1 || true

@@ -6,7 +6,7 @@ use crate::support::{
     Bootstrap, Connector, H2, Length, Reply, TestDelivery, TestGate, Upstream, eventually, on_every_envoy,
     tls,
 };
-use crate::{access_line, counts, log_line};
+use crate::{access_line, log_line};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -76,26 +76,6 @@ fn answers_408_to_a_stalled_sender() {
         // The access log has Envoy's own refusals too.
         let line = access_line(&gate.envoy, |line| line["status"] == 408);
         assert_eq!(line["details"], "request_overall_timeout", "{line}");
-    });
-}
-
-#[test]
-fn refuses_as_misconfigured_without_the_host_flag() {
-    on_every_envoy(|envoy| {
-        let gate = TestGate::with(envoy, |bootstrap| {
-            bootstrap.http(|manager| manager["request_timeout"] = "0.5s".into()).filter(|filter| {
-                let plugin = &mut filter["typed_config"]["config"];
-                let flag = plugin.as_object_mut().unwrap().remove("allow_on_headers_stop_iteration");
-                assert_eq!(flag, Some(Value::Bool(true)));
-                plugin["name"] = "blobgate-without-flag".into();
-            })
-        });
-        for protocol in Protocol::BOTH {
-            gate.refuses(protocol, &TestDelivery::completed(), 503, "host-misconfigured");
-        }
-        let labels = [("reason", "host-misconfigured"), ("status", "503")];
-        counts(&gate.envoy, "blobgate_responses_total", &labels, 2.0);
-        log_line(&gate.envoy, "reason=host-misconfigured hook=veo3");
     });
 }
 

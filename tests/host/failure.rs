@@ -1,13 +1,12 @@
-//! Bad configurations, and a module that traps.
+//! Bad configurations, and a module that crashes.
 
+use crate::log_line;
 use crate::support::bootstrap::merge;
 use crate::support::client::Protocol;
-use crate::support::delivery::RequestEnding;
 use crate::support::{
-    Bootstrap, EnvoyProcess, H1, Length, Options, TestDelivery, TestGate, Upstream, Version, crashing_module,
-    envoy, eventually, module, on_every_envoy,
+    Bootstrap, EnvoyProcess, GateModule, H1, Options, TestDelivery, TestGate, Upstream, Version, envoy,
+    eventually, on_every_envoy,
 };
-use crate::{access_line, log_line};
 use blobgate::contract::{Kind, Verdict, header};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -117,17 +116,16 @@ impl FilterFile {
     pub(crate) fn write(&self, configuration: &Value) {
         let mut filter = self.filter.clone();
         filter["config"]["configuration"]["value"] = configuration.clone();
-        filter["@type"] = json!(WASM);
-        let named = json!({
+        let mut named = json!({
             "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
             "name": "blobgate",
             "typed_config": filter,
         });
+        let module = GateModule::chosen();
+        module.apply(&mut named, &module.file());
         envoy::replace(&self.path, &json!({"resources": [named]}).to_string());
     }
 }
-
-const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
 
 /// A gate whose filter is in a file in `folder`, which Envoy watches.
 pub(crate) fn by_file(version: &Version, folder: &TempDir, configuration: &Value) -> (FilterFile, TestGate) {
@@ -135,7 +133,6 @@ pub(crate) fn by_file(version: &Version, folder: &TempDir, configuration: &Value
     let mut file = FilterFile { path: path.clone(), filter: Value::Null };
     let gate = TestGate::with(version, |shipped| {
         let shipped = shipped.filter(|filter| {
-            filter["typed_config"]["config"]["vm_config"]["code"]["local"]["filename"] = json!(module());
             file.filter = filter["typed_config"].take();
             let source = json!({"path": path, "watched_directory": {"path": folder.path()}});
             *filter = json!({
@@ -143,7 +140,7 @@ pub(crate) fn by_file(version: &Version, folder: &TempDir, configuration: &Value
                 "disabled": true,
                 "config_discovery": {
                     "config_source": {"path_config_source": source},
-                    "type_urls": [WASM],
+                    "type_urls": [GateModule::chosen().type_url()],
                 },
             });
         });
@@ -154,9 +151,9 @@ pub(crate) fn by_file(version: &Version, folder: &TempDir, configuration: &Value
 }
 
 #[test]
-fn refuses_while_the_module_traps_and_recovers() {
+fn refuses_while_the_module_crashes_and_recovers() {
     on_every_envoy(|version| {
-        let gate = TestGate::with(version, |shipped| shipped.module(crashing_module()));
+        let gate = TestGate::with(version, Bootstrap::crashing);
         for protocol in Protocol::BOTH {
             gate.accepts(protocol, &TestDelivery::completed());
             for place in ["headers", "body"] {
@@ -166,35 +163,7 @@ fn refuses_while_the_module_traps_and_recovers() {
                 wait_until_working(&gate, protocol);
             }
         }
-        assert_eq!(gate.envoy.stat("wasm.blobgate.vm_reload_success"), Some(4));
-        access_line(&gate.envoy, |line| {
-            line["details"].as_str().is_some_and(|details| details.contains("wasm_fail_stream"))
-        });
-    });
-}
-
-#[test]
-fn refuses_a_waiting_delivery_when_the_module_traps() {
-    on_every_envoy(|version| {
-        let gate = TestGate::with(version, |shipped| shipped.module(crashing_module()));
-        for protocol in Protocol::BOTH {
-            gate.nothing_arrives(|| {
-                std::thread::scope(|scope| {
-                    let body = TestDelivery::completed().body();
-                    let unfinished = TestDelivery::of(body.clone())
-                        .length(Length::Claimed(u64::try_from(body.len()).unwrap() + 1))
-                        .ending(RequestEnding::Open);
-                    let connect = gate.tls(protocol);
-                    let waiting = scope.spawn(move || connect.open().send(&unfinished));
-                    let active = || gate.envoy.stat("http.edge.downstream_rq_active");
-                    eventually("waiting delivery", || (active() == Some(1)).then_some(()));
-                    gate.send(protocol, &TestDelivery::completed().header("x-crash-test", "headers"));
-                    let answer = waiting.join().unwrap();
-                    assert_eq!((answer.status, answer.reason()), (503, None), "{answer:?}");
-                });
-            });
-            wait_until_working(&gate, protocol);
-        }
+        assert_eq!(gate.envoy.crashes(), 4);
     });
 }
 

@@ -21,12 +21,14 @@ mod heads;
 mod inbox_health;
 mod inbox_route;
 mod large;
+mod leaving;
 mod local;
 mod modes;
 mod operator;
 mod responses;
 mod thread;
 mod trust;
+mod wasm_alone;
 
 use serde_json::Value;
 use support::{EnvoyProcess, eventually, metrics};

@@ -6,7 +6,8 @@ use crate::hook_routes;
 use crate::support::client::Protocol;
 use crate::support::delivery::RequestEnding;
 use crate::support::{
-    Bootstrap, EnvoyProcess, H1, H2, Length, Options, Reply, TestDelivery, TestGate, on_every_envoy,
+    Bootstrap, EnvoyProcess, GateModule, H1, H2, Length, Options, Reply, TestDelivery, TestGate,
+    on_every_envoy,
 };
 use crate::trust::{configuration, contradicts, gate, good, tokenless, with_token};
 use serde_json::json;
@@ -14,11 +15,15 @@ use std::collections::BTreeMap;
 
 const RESPONSES: &str = "blobgate_responses_total";
 
-/// The series of the gate, with their values. The gauge of the version is not one of them.
+/// The series about the module itself. The second one is the native module's.
+const OF_MODULE: [&str; 2] = ["blobgate_info", "blobgate_module_panics_total"];
+
+/// The series of the gate about requests, with their values.
 fn series(envoy: &EnvoyProcess) -> BTreeMap<String, String> {
     let text = envoy.admin("GET", "/stats/prometheus").text();
-    let lines =
-        text.lines().filter(|line| line.starts_with("blobgate_") && !line.starts_with("blobgate_info"));
+    let lines = text
+        .lines()
+        .filter(|line| line.starts_with("blobgate_") && !OF_MODULE.iter().any(|name| line.starts_with(name)));
     lines
         .filter_map(|line| line.rsplit_once(' '))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -62,6 +67,10 @@ fn series_exist_at_0_before_the_first_request() {
         for outcome in ["confirmed", "unauthorized", "budget", "no-answer", "status", "limited", "unreadable"]
         {
             add("confirm", "veo3-token", &format!("outcome=\"{outcome}\""));
+        }
+        if GateModule::chosen() == GateModule::Native {
+            let panics = "blobgate_module_panics_total{environment=\"development\"}";
+            expected.insert(panics.to_owned(), "0".to_owned());
         }
         assert_eq!(series(&gate.envoy), expected);
         // The first event moves the same series.

@@ -1,7 +1,7 @@
 //! An ingress gateway as Istio configures it, in an Envoy.
 
 use super::patches::Gateway;
-use super::support::{Bootstrap, EnvoyProcess, Options, TestGate, Upstream, Version, envoy, tls};
+use super::support::{Bootstrap, EnvoyProcess, GateModule, Options, TestGate, Upstream, Version, envoy, tls};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -183,6 +183,12 @@ impl Ingress {
                 let rds = &mut chain["filters"][0]["typed_config"]["rds"];
                 let path = folder.path().join(rds["route_config_name"].as_str().unwrap());
                 rds["config_source"] = json!({"path_config_source": {"path": path}});
+                for filter in chain["filters"][0]["typed_config"]["http_filters"].as_array_mut().unwrap() {
+                    if filter["typed_config"]["type_url"] == GateModule::Native.type_url() {
+                        let config = &mut filter["typed_config"]["value"]["dynamic_module_config"];
+                        config["module"]["local"]["filename"] = json!(GateModule::Native.file());
+                    }
+                }
             }
         }
         for routes in &gateway.route_configurations {

@@ -1,4 +1,5 @@
-"""An Envoy with the shipped envoy.yaml on free ports, before the services of a test, with fresh keys."""
+"""An Envoy with the shipped envoy.yaml on free ports, before the services of a test, with fresh keys. BLOBGATE_MODULE=native
+takes the native module in place of the Wasm module."""
 
 import base64
 import contextlib
@@ -12,7 +13,12 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-MODULE = ROOT / "target/wasm32-wasip1/release/blobgate.wasm"
+BLOBGATE = ROOT / "target/debug/blobgate"
+# By the value of BLOBGATE_MODULE: a file, and the verb that builds it.
+MODULES = {
+    "wasm": (ROOT / "target/wasm32-wasip1/release/blobgate.wasm", "make build"),
+    "native": (ROOT / "target/native/libblobgate.so", "make native"),
+}
 ENVOY_VERSION = "1.40.0"  # as `make run`
 PATIENCE = 30  # seconds
 SERVICES = {"video_service": 9081, "failure_service": 9082, "quarantine_service": 9083, "runblob_api": 9443}
@@ -37,17 +43,35 @@ def envoy(folder, services, changes=None, env=None, provider=None):
     """Starts an Envoy. Returns the ports of its listeners by name, and an SSL context that trusts its certificate. Creates
     `folder`. `services` has the port of each cluster, `changes` replaces text in envoy.yaml, and `env` adds variables to
     random keys. `provider` is the provider's certificate, by default the gate's."""
-    if not MODULE.is_file():
-        raise Broken(f"{MODULE.relative_to(ROOT)} is missing: run `make build`.")
     folder.mkdir()
     trusts = certificate(folder)
     (folder / "runblob-key.yaml").write_text(RUNBLOB_KEY)
-    (folder / "envoy.yaml").write_text(envoy_yaml(folder, services, changes or {}, provider or folder / "edge.pem"))
+    config = folder / "envoy.yaml"
+    config.write_text(envoy_yaml(folder, services, changes or {}, provider or folder / "edge.pem"))
+    config = with_module(config)
     options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warn", "--admin-address-path", folder / "admin"]
-    command = [envoy_binary(), "-c", folder / "envoy.yaml", *options]
+    command = [envoy_binary(), "-c", config, *options]
     keys = {"BLOBGATE_TOKEN_KEY": token_key(), "BLOBGATE_SIGNING_KEY": signing_key()}
     with Program("Envoy", command, folder / "envoy", keys | (env or {})) as running:
         yield ports(running, folder), trusts
+
+
+def with_module(config):
+    """The configuration with the module of BLOBGATE_MODULE."""
+    kind = os.environ.get("BLOBGATE_MODULE") or "wasm"
+    if kind not in MODULES:
+        raise Broken(f"BLOBGATE_MODULE is {kind}. Set it to wasm or native.")
+    module, verb = MODULES[kind]
+    if not module.is_file():
+        raise Broken(f"{module.relative_to(ROOT)} is missing: run `{verb}`.")
+    if kind == "wasm":
+        return config
+    made = run([BLOBGATE, "render", "--native", config, "--module-file", module])
+    if made.returncode:
+        raise Broken(f"blobgate render --native failed: {last_line(made)}")
+    native = config.with_suffix(".json")
+    native.write_text(made.stdout)
+    return native
 
 
 API_KEY = "of-this-test"

@@ -6,7 +6,7 @@
     unreachable_pub
 )]
 
-use blobgate::exchange::{CallError, Counter, Host, Property, SharedCell, VersionConflict};
+use blobgate::exchange::{CallError, Counter, Host, LogHost, Property, SharedCell, VersionConflict};
 use blobgate::headers::Headers;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub struct Recording {
     /// The request, with the changes so far.
     pub request: List,
     pub body: Vec<u8>,
+    /// The bytes that the exchange lets the host buffer.
+    pub awaits_body: Option<usize>,
     /// Whether the exchange removed the trailers.
     pub has_no_trailers: bool,
     pub source: Option<String>,
@@ -122,6 +124,10 @@ impl Host for Recording {
         self.access_log.insert(key.to_owned(), value.to_owned());
     }
 
+    fn await_body(&mut self, max_bytes: usize) {
+        self.awaits_body = Some(max_bytes);
+    }
+
     fn request_body(&mut self, size: usize) -> Vec<u8> {
         self.body[..size].to_vec()
     }
@@ -202,16 +208,18 @@ impl Host for Recording {
         *self.counters.entry(counter.name("test")).or_default() += 1;
     }
 
+    fn now(&mut self) -> Duration {
+        self.now
+    }
+}
+
+impl LogHost for Recording {
     fn log(&mut self, line: &str) {
         self.log.push(line.to_owned());
     }
 
     fn set_tick_period(&mut self, period: Duration) {
         self.tick_period = period;
-    }
-
-    fn now(&mut self) -> Duration {
-        self.now
     }
 
     fn uptime(&mut self) -> Duration {

@@ -10,9 +10,8 @@ import time
 from pathlib import Path
 
 import install
-from gate import ROOT, Broken, last_line, run
+from gate import BLOBGATE, ROOT, Broken, last_line, run
 
-BLOBGATE = ROOT / "target/debug/blobgate"
 TUTORIAL = ROOT / "tests/tutorial"
 URL, AUDIENCE, HOOK = "https://hooks.example.com:4443/videos/done", "staging/shorts", "shorts"
 JOB, GENERATION = "order-17", "ffd473d5-5bef-4e14-bf22-8d559be3c19f"

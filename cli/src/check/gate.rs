@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 pub(crate) struct GateSource<'y> {
     /// Its place, and its path in the file.
     pub(crate) spot: Spot,
-    /// The place of the `PluginConfig`, or of the resource that is one.
+    /// The place of the plugin, or of the resource that is one.
     pub(crate) plugin: Spot,
     pub(crate) form: SourceForm<'y>,
     pub(crate) variables: ModuleVariables,
@@ -25,6 +25,62 @@ pub(crate) enum SourceForm<'y> {
     Tree(&'y YamlNode),
     /// Text in a StringValue or in BytesValue: its tree with the places of the file, or the place where it is no JSON.
     Json { text: String, tree: Result<YamlNode, (usize, usize)> },
+}
+
+/// The filter that runs the gate, by its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GatePlugin {
+    /// A `PluginConfig`, the `config` of a Wasm filter.
+    Wasm,
+    /// A `DynamicModuleFilter`.
+    Native,
+}
+
+impl GatePlugin {
+    /// The kind of an object that may be a plugin.
+    pub(super) fn of(plugin: &YamlCursor<'_>) -> Option<Self> {
+        let has = |key| plugin.get(key).is_some();
+        if has("dynamic_module_config") || has("filter_config") {
+            Some(Self::Native)
+        } else {
+            (has("vm_config") || has("configuration")).then_some(Self::Wasm)
+        }
+    }
+
+    /// The key of the gate's configuration.
+    pub(super) fn key(self) -> &'static str {
+        match self {
+            Self::Wasm => "configuration",
+            Self::Native => "filter_config",
+        }
+    }
+
+    /// The object that names the module.
+    fn module(self) -> &'static str {
+        match self {
+            Self::Wasm => "vm_config",
+            Self::Native => "dynamic_module_config",
+        }
+    }
+
+    /// The keys with a name or a file.
+    fn names(self) -> &'static [&'static [&'static str]] {
+        match self {
+            Self::Wasm => &[
+                &["name"],
+                &["vm_config", "vm_id"],
+                &["vm_config", "code", "local", "filename"],
+                &["vm_config", "code", "remote", "http_uri", "uri"],
+                &["root_id"],
+            ],
+            Self::Native => &[
+                &["filter_name"],
+                &["dynamic_module_config", "name"],
+                &["dynamic_module_config", "module", "local", "filename"],
+                &["dynamic_module_config", "module", "remote", "http_uri", "uri"],
+            ],
+        }
+    }
 }
 
 /// The environment variables that the module can read.
@@ -84,8 +140,17 @@ pub(crate) fn find_plugins<'y>(
     let mut known = HashSet::new();
     let mut sources = Vec::new();
     root.walk(&YamlPath::Root(""), &mut |path, node| {
-        let is_plugin = |key| node.get(key).is_some();
-        if !["vm_config", "vmConfig", "configuration"].into_iter().any(is_plugin) {
+        /// Only these objects are worth a path.
+        const KEYS: [&str; 7] = [
+            "vm_config",
+            "vmConfig",
+            "configuration",
+            "dynamic_module_config",
+            "dynamicModuleConfig",
+            "filter_config",
+            "filterConfig",
+        ];
+        if !KEYS.into_iter().any(|key| node.get(key).is_some()) {
             return;
         }
         let plugin = YamlCursor::new(node, &path.to_string());
@@ -98,22 +163,17 @@ pub(crate) fn find_plugins<'y>(
 
 /// A plugin of the gate, by its name, its module or its configuration.
 pub(super) fn is_gate(plugin: &YamlCursor<'_>) -> bool {
-    let names: [&[&str]; 5] = [
-        &["name"],
-        &["vm_config", "vm_id"],
-        &["vm_config", "code", "local", "filename"],
-        &["vm_config", "code", "remote", "http_uri", "uri"],
-        &["root_id"],
-    ];
-    let value = plugin.at(&["configuration", "value"]).or_else(|| plugin.get("configuration"));
+    let Some(kind) = GatePlugin::of(plugin) else { return false };
+    let value = plugin.at(&[kind.key(), "value"]).or_else(|| plugin.get(kind.key()));
     let has_configuration = value.is_some_and(|value| match value.text() {
         Some(text) => {
             parse_yaml(text, YamlReader::Json).is_ok_and(|trees| trees.first().is_some_and(is_configuration))
         }
         None => is_configuration(value.node()),
     });
-    let is_named = plugin.get("vm_config").is_some()
-        && names.iter().any(|name| plugin.text_at(name).is_some_and(|text| text.contains("blobgate")));
+    let mut names = kind.names().iter();
+    let is_named = plugin.get(kind.module()).is_some()
+        && names.any(|name| plugin.text_at(name).is_some_and(|text| text.contains("blobgate")));
     has_configuration || is_named
 }
 
@@ -129,8 +189,9 @@ fn read_plugin<'y>(
         findings.push(Finding::new(Level::Error, &frame::CONFIGURATION_FORM, spot, wrong, STRUCT));
         None
     };
-    let Some(any) = plugin.get("configuration") else {
-        return wrong(plugin.spot_of("configuration"), "is missing: the module does not start");
+    let plugin_kind = GatePlugin::of(plugin)?;
+    let Some(any) = plugin.get(plugin_kind.key()) else {
+        return wrong(plugin.spot_of(plugin_kind.key()), "is missing: the module does not start");
     };
     let kind = any.text_at(&["@type"]).map(|url| url.rsplit('/').next().unwrap_or(url));
     let Some(value) = any.get("value").filter(|_| kind.is_some()) else {
@@ -157,7 +218,20 @@ fn read_plugin<'y>(
         }
         _ => return wrong(any.spot_of("@type"), "is a type that the gate does not read"),
     };
-    Some(GateSource { spot, plugin: plugin.spot(), form, variables: plugin_variables(plugin, host) })
+    Some(GateSource { spot, plugin: plugin.spot(), form, variables: variables_of(plugin_kind, plugin, host) })
+}
+
+fn variables_of(kind: GatePlugin, plugin: &YamlCursor<'_>, host: HostEnvironment) -> ModuleVariables {
+    match kind {
+        GatePlugin::Wasm => plugin_variables(plugin, host),
+        GatePlugin::Native => whole_environment(plugin, host),
+    }
+}
+
+/// The native module reads every variable of Envoy.
+pub(super) fn whole_environment(plugin: &YamlCursor<'_>, host: HostEnvironment) -> ModuleVariables {
+    let (spot, list) = (plugin.spot(), "the environment of Envoy");
+    ModuleVariables { listed: None, values: Vec::new(), spot, list, host }
 }
 
 fn plugin_variables(plugin: &YamlCursor<'_>, host: HostEnvironment) -> ModuleVariables {

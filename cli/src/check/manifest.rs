@@ -6,8 +6,10 @@ use super::document::Checker;
 use super::embedded::Embedded;
 use super::finding::{Finding, Level};
 use super::frame;
-use super::gate::{GateSource, HostEnvironment, ModuleVariables, SourceForm, is_configuration};
-use super::rules::{catalog::Rule, check_envoy_filter};
+use super::gate::{
+    GateSource, HostEnvironment, ModuleVariables, SourceForm, is_configuration, whole_environment,
+};
+use super::rules::{catalog::Rule, check_envoy_filter, check_extension, check_registered_module};
 use super::yaml::{YamlNode, YamlReader};
 
 /// The kind of a manifest.
@@ -27,12 +29,19 @@ pub(super) fn check(checker: &mut Checker<'_>, root: &YamlNode) {
             check_plugin(checker, document.at(&["spec", "wasm"]), "pluginConfig", istio_variables)
         }
         "EnvoyExtensionPolicy" => {
-            let plugins = document.get("spec").map(|spec| spec.list("wasm")).unwrap_or_default();
-            let gates = plugins
+            let wasm = of_spec(&document, "wasm")
                 .into_iter()
-                .map(|plugin| check_plugin(checker, Some(plugin), "config", gateway_variables));
-            gates.fold(0, usize::saturating_add)
+                .map(|plugin| check_plugin(checker, Some(plugin), "config", gateway_variables))
+                .fold(0, usize::saturating_add);
+            if wasm > 0 {
+                report_flag(checker, &document, kind, "EnvoyPatchPolicy");
+            }
+            let native = of_spec(&document, "dynamicModule").into_iter();
+            native
+                .map(|extension| check_extension_of_gateway(checker, extension))
+                .fold(wasm, usize::saturating_add)
         }
+        "EnvoyProxy" => check_registry(checker, &document),
         _ if kind.ends_with("List")
             && !root.get("items").map(YamlNode::list).unwrap_or_default().is_empty() =>
         {
@@ -60,7 +69,8 @@ fn report_unseen(checker: &mut Checker<'_>, document: &YamlCursor<'_>, kind: &st
         "which does not show the gateway's listeners: TLS, client addresses, size limits, timeouts";
     const ROUTES: &str =
         "which does not show the routes: that each route to a service needs a verdict of the gate";
-    const FLAG: &str = "which cannot set allow_on_headers_stop_iteration: without it every delivery gets 503";
+    const POLICY: &str =
+        "which only registers the module: its configuration stands in an EnvoyExtensionPolicy";
     let mut note = |rule: &'static Rule, wrong: &str, remedy: &str| {
         let (at, wrong) = (document.spot_of("kind"), format!("is {kind}, {wrong}"));
         checker.findings.push(Finding::new(Level::NotChecked, rule, at, wrong, remedy));
@@ -68,14 +78,53 @@ fn report_unseen(checker: &mut Checker<'_>, document: &YamlCursor<'_>, kind: &st
     match kind {
         _ if found == 0 => note(&frame::KIND, "whose manifest has no configuration of Blobgate", ""),
         "ConfigMap" | "Secret" => {}
+        "EnvoyProxy" => note(&frame::PART, POLICY, "check that policy too"),
         "WasmPlugin" | "TrafficExtension" | "EnvoyExtensionPolicy" => {
             note(&frame::PART, LISTENERS, "");
             note(&frame::PART, ROUTES, "");
-            let patch = if kind == "EnvoyExtensionPolicy" { "EnvoyPatchPolicy" } else { "EnvoyFilter" };
-            note(&frame::HOST_FLAG_ELSEWHERE, FLAG, &format!("set it with an {patch}"));
+            if kind != "EnvoyExtensionPolicy" {
+                report_flag(checker, document, kind, "EnvoyFilter");
+            }
         }
         _ => note(&frame::PART, LISTENERS, ""),
     }
+}
+
+/// The Wasm module needs a flag that the manifest's kind lacks.
+fn report_flag(checker: &mut Checker<'_>, document: &YamlCursor<'_>, kind: &str, patch: &str) {
+    let wrong = format!(
+        "is {kind}, which cannot set allow_on_headers_stop_iteration: without it every delivery gets 503"
+    );
+    let (at, remedy) = (document.spot_of("kind"), format!("set it with an {patch}"));
+    checker.findings.push(Finding::new(Level::NotChecked, &frame::HOST_FLAG_ELSEWHERE, at, wrong, remedy));
+}
+
+fn of_spec<'y>(document: &YamlCursor<'y>, key: &str) -> Vec<YamlCursor<'y>> {
+    document.get("spec").map(|spec| spec.list(key)).unwrap_or_default()
+}
+
+/// A native module in a policy of Envoy Gateway.
+fn check_extension_of_gateway(checker: &mut Checker<'_>, extension: YamlCursor<'_>) -> usize {
+    let variables = |extension: &YamlCursor<'_>| whole_environment(extension, HostEnvironment::Pod);
+    let found = check_plugin(checker, Some(extension.clone()), "config", variables);
+    if found > 0 {
+        check_extension(&extension, &mut checker.findings);
+    }
+    found
+}
+
+/// The native modules that policies may name. Returns how many are the gate's.
+fn check_registry(checker: &mut Checker<'_>, document: &YamlCursor<'_>) -> usize {
+    let names: [&[&str]; 3] = [&["name"], &["source", "local", "path"], &["source", "remote", "url"]];
+    let is_gate = |entry: &YamlCursor<'_>| {
+        names.iter().any(|name| entry.text_at(name).is_some_and(|text| text.contains("blobgate")))
+    };
+    let gates: Vec<_> = of_spec(document, "dynamicModules").into_iter().filter(is_gate).collect();
+    for gate in &gates {
+        checker.content = FileContent::Gate;
+        check_registered_module(gate, &mut checker.findings);
+    }
+    gates.len()
 }
 
 /// The texts of a ConfigMap, each a file with a configuration.
@@ -125,8 +174,14 @@ fn check_plugin(
     variables: fn(&YamlCursor<'_>) -> ModuleVariables,
 ) -> usize {
     let Some(plugin) = plugin else { return 0 };
-    let names: [&[&str]; 5] =
-        [&["pluginName"], &["url"], &["name"], &["code", "image", "url"], &["code", "http", "url"]];
+    let names: [&[&str]; 6] = [
+        &["pluginName"],
+        &["url"],
+        &["name"],
+        &["filterName"],
+        &["code", "image", "url"],
+        &["code", "http", "url"],
+    ];
     let is_named =
         names.iter().any(|name| plugin.text_at(name).is_some_and(|text| text.contains("blobgate")));
     let configuration = plugin.get(key);

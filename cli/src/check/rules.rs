@@ -15,6 +15,7 @@ mod listeners;
 mod logs;
 mod manager;
 mod matcher;
+mod native;
 mod patch_fields;
 mod patches;
 mod reporter;
@@ -63,6 +64,20 @@ pub(crate) fn check_envoy_filter(document: &YamlNode, plugins: &[Spot], findings
     } else if !reporter.has(Level::Error) {
         filter::check_places(&gateway, plugins, &mut reporter);
     }
+    findings.extend(reporter.finish());
+}
+
+/// Checks a native module in an EnvoyExtensionPolicy of Envoy Gateway.
+pub(crate) fn check_extension(extension: &YamlCursor<'_>, findings: &mut Vec<Finding>) {
+    let mut reporter = Reporter::default();
+    native::check_terminal(extension, "terminalFilter", &mut reporter);
+    findings.extend(reporter.finish());
+}
+
+/// Checks a native module that an EnvoyProxy of Envoy Gateway registers.
+pub(crate) fn check_registered_module(entry: &YamlCursor<'_>, findings: &mut Vec<Finding>) {
+    let mut reporter = Reporter::default();
+    native::check_registered(entry, &mut reporter);
     findings.extend(reporter.finish());
 }
 

@@ -59,7 +59,7 @@ fn check_files(setup: &Setup, unset: UnsetVariables) -> Vec<Finding> {
 }
 
 fn check_rendered(setup: &Setup) -> Vec<Finding> {
-    let module = setup.module_path().unwrap_or_else(|_| "blobgate.wasm".into());
+    let module = setup.module_path().unwrap_or_else(|_| setup.module.file_name().into());
     let text = match envoy_yaml(setup, &ProviderEndpoint::RunBlob, &module) {
         Ok(text) => text,
         Err(why) => return vec![Finding::of_file(&frame::RENDERED, why.to_string(), "")],

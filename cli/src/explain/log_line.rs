@@ -211,6 +211,8 @@ mod tests {
         line(GATE_LINE, LogOrigin::Gate, &expected);
         let prefix = "[2026-01-31 12:00:00.123][17][warning][wasm] [source/extensions/common/wasm/context.cc:1198] wasm log blobgate blobgate blobgate: ";
         line(&format!("envoy-1  | {prefix}{GATE_LINE}\r\n"), LogOrigin::Gate, &expected);
+        let native = "[2026-01-31 12:00:00.123][17][warning][dynamic_modules] [source/extensions/dynamic_modules/abi_impl.cc:49] ";
+        line(&format!("{native}{GATE_LINE}"), LogOrigin::Gate, &expected);
         let wrapped = serde_json::json!({"log": format!("{prefix}{GATE_LINE}\n"), "stream": "stderr"});
         line(&wrapped.to_string(), LogOrigin::Gate, &expected);
     }
@@ -229,8 +231,10 @@ mod tests {
         }
         let of_inbox = "[2026-01-31T12:00:00Z WARN  blobgate_inbox::receive] lines-left-out=2 kind=refused";
         line(of_inbox, LogOrigin::Inbox, &omitted);
-        let text = "wasm log blobgate: blobgate: cannot load the configuration: hooks[0].path is missing";
-        line(text, LogOrigin::Gate, &[("not_loaded", Some("hooks[0].path is missing"))]);
+        for before in ["wasm log blobgate: ", "error: ", "[1][error][dynamic_modules] [abi_impl.cc:49] "] {
+            let text = format!("{before}blobgate: cannot load the configuration: hooks[0].path is missing");
+            line(&text, LogOrigin::Gate, &[("not_loaded", Some("hooks[0].path is missing"))]);
+        }
     }
 
     #[test]

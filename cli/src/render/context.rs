@@ -1,7 +1,8 @@
 //! The values of the template.
 
 use crate::setup::{
-    CertificateAuthorities, ProviderEndpoint, SECRETS_ENV, ServiceScheme, ServiceUrl, Setup, SetupHost,
+    CertificateAuthorities, ModuleKind, ProviderEndpoint, SECRETS_ENV, ServiceScheme, ServiceUrl, Setup,
+    SetupHost,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -25,7 +26,9 @@ pub(super) struct EnvoyContext {
     pub(super) admin_socket_argument: String,
     pub(super) health_log: String,
     pub(super) health_log_argument: String,
-    pub(super) module: String,
+    pub(super) module: ModuleContext,
+    /// The tested releases.
+    pub(super) envoys: &'static str,
     pub(super) variables: Vec<String>,
     pub(super) environment: String,
     pub(super) hooks: Vec<HookContext>,
@@ -34,6 +37,13 @@ pub(super) struct EnvoyContext {
     pub(super) provider: Option<ProviderContext>,
     pub(super) services: ServicesContext,
     pub(super) ports: PortsContext,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ModuleContext {
+    pub(super) is_native: bool,
+    /// As Envoy opens it.
+    pub(super) file: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -126,7 +136,8 @@ impl EnvoyContext {
             admin_socket_argument: admin_socket.display().to_string(),
             health_log: envoy_path(&health_log),
             health_log_argument: health_log.display().to_string(),
-            module: envoy_path(module),
+            module: ModuleContext { is_native: setup.module == ModuleKind::Native, file: envoy_path(module) },
+            envoys: tested_envoys(setup.module),
             variables: variables(setup),
             environment: setup.environment.clone(),
             hooks: vec![HookContext::new(setup)],
@@ -141,6 +152,13 @@ impl EnvoyContext {
                 admin: ports.admin,
             },
         }
+    }
+}
+
+fn tested_envoys(module: ModuleKind) -> &'static str {
+    match module {
+        ModuleKind::Wasm => "1.36, 1.38 and 1.40",
+        ModuleKind::Native => "1.38 and 1.40",
     }
 }
 

@@ -108,6 +108,31 @@ fn renders_the_configuration_that_the_loader_has_checked() {
     }
 }
 
+/// One block differs, and the gate's configuration has the same bytes.
+#[test]
+fn renders_the_native_module_in_place_of_the_other() {
+    for (text, provider) in variants() {
+        let native = setup(&format!("module: native\n{text}"));
+        let path = Path::new("/opt/blob gate: #1/libblobgate.so");
+        let native = envoy_yaml(&native, &provider, path).unwrap();
+        let wasm = rendered(&setup(&text), &provider);
+        let part = |yaml: &str| {
+            let from = yaml.find("                    version: 1\n").unwrap();
+            let to = yaml.find("          - &router").unwrap();
+            yaml.get(from..to).unwrap().to_owned()
+        };
+        assert_eq!(part(&native), part(&wasm), "{text}");
+        let tree = |yaml: &str| crate::envoy_yaml::parse_yaml(yaml).unwrap();
+        // What `render --native` makes of the other file, which keeps the tags of the Wasm module's counters.
+        let mut swapped = swap::with_native_module(&wasm, path.to_str().unwrap()).unwrap();
+        swapped.as_object_mut().unwrap().remove("stats_config");
+        assert_eq!(tree(&native), swapped, "{text}");
+        for word in ["wasm.v3", "host_env_keys", "V8", "1.36"] {
+            assert!(!native.contains(word), "{word}");
+        }
+    }
+}
+
 /// Each object with hooks.
 fn collect(value: &serde_json::Value, found: &mut Vec<serde_json::Value>) {
     match value {

@@ -4,6 +4,7 @@ use super::error::SetupFault;
 use super::gate;
 use super::host::{HostUse, SetupHost};
 use super::listeners;
+use super::module::ModuleKind;
 use super::reader::{SetupReader, show};
 use super::service::ServiceUrl;
 use super::store;
@@ -15,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 /// The keys of the file.
-pub(super) const KEYS: [&str; 13] = [
+pub(super) const KEYS: [&str; 14] = [
     "host",
     "listen",
     "tls",
@@ -28,6 +29,7 @@ pub(super) const KEYS: [&str; 13] = [
     "inbox",
     "run",
     "module",
+    "module_file",
     "ports",
 ];
 pub(super) const HOOK_KEYS: [&str; 5] = ["name", "path", "trust", "source", "result_url"];
@@ -105,7 +107,10 @@ fn setup(file: &Path, root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option
         Some(value) => run(&value, reader),
         None => Some(PathBuf::from(DEFAULT_RUN)),
     };
-    let module = root.get("module").map(|value| reader.path(&value, "the name of blobgate.wasm"));
+    let module = module(root, reader);
+    let module_file = root.get("module_file");
+    let module_file =
+        module_file.map(|value| reader.path(&value, "the name of blobgate.wasm or libblobgate.so"));
     let ports = listeners::ports(root, reader);
     if let (Some(listen), Some(ports)) = (listen, ports) {
         listeners::check_ports(root, listen, ports, reader);
@@ -127,7 +132,8 @@ fn setup(file: &Path, root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option
         services: services?,
         store: store?,
         run: run?,
-        module: all(module)?,
+        module: module?,
+        module_file: all(module_file)?,
         ports: ports?,
         gate,
     };
@@ -215,6 +221,21 @@ fn run(value: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<PathBuf> {
         return None;
     }
     Some(run)
+}
+
+fn module(root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<ModuleKind> {
+    let Some(value) = root.get("module") else { return Some(ModuleKind::default()) };
+    let known = ModuleKind::ALL.into_iter().find(|kind| value.text() == Some(kind.name()));
+    if known.is_none() {
+        let is_path = value.text().is_some_and(|text| text.contains(['/', '.']));
+        let remedy = if is_path {
+            "write wasm or native, and the path as module_file"
+        } else {
+            "write wasm or native"
+        };
+        reader.fault(value.spot(), format!("is {}", show(value.node())), remedy);
+    }
+    known
 }
 
 fn service_urls(services: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<SetupServices> {

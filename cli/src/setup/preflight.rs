@@ -2,10 +2,10 @@
 
 use super::certificate::{CertificateFiles, check_certificate};
 use super::error::SetupError;
-use super::{CertificateAuthorities, SECRETS_ENV, ServiceScheme, Setup, gate, key_file, regular_file};
+use super::module::ModulePlace;
+use super::{CertificateAuthorities, SECRETS_ENV, ServiceScheme, Setup, gate, key_file};
 use crate::check::cursor::Spot;
 use blobgate::Config;
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use time::OffsetDateTime;
@@ -30,7 +30,8 @@ pub(super) fn check(setup: &Setup) -> Result<Vec<String>, SetupError> {
         key_file::read_key(&path, file)?;
         warnings.extend(readable_by_others(&path, file));
     }
-    check_module(setup)?;
+    let module = setup.module_path()?;
+    setup.module.check(&setup.resolve(&module), &module, ModulePlace::Setup)?;
     if needs_authorities(setup) {
         CertificateAuthorities::find()?;
     }
@@ -43,22 +44,6 @@ fn needs_authorities(setup: &Setup) -> bool {
     let services = &setup.services;
     let all = [Some(&services.completed), Some(&services.failed), services.quarantined.as_ref()];
     setup.api_key_file.is_some() || all.into_iter().flatten().any(|url| url.scheme == ServiceScheme::Https)
-}
-
-fn check_module(setup: &Setup) -> Result<(), SetupError> {
-    const MAGIC: &[u8] = b"\0asm";
-    const MAGIC_LENGTH: u64 = 4;
-    let module = setup.module_path()?;
-    let unusable =
-        |why: &dyn std::fmt::Display, remedy: &str| SetupError::unusable(module.display(), why, remedy);
-    let mut start = Vec::new();
-    regular_file::open(&setup.resolve(&module))
-        .and_then(|file| file.take(MAGIC_LENGTH).read_to_end(&mut start))
-        .map_err(|why| unusable(&why, "Build it with `make build`, or correct `module`"))?;
-    if start != MAGIC {
-        return Err(unusable(&"it is no WebAssembly module", "Name blobgate.wasm in `module`"));
-    }
-    Ok(())
 }
 
 /// The gate's own loader reads the keys, from secrets/env or the environment.

@@ -3,7 +3,7 @@
 use super::parse::{
     DEFAULT_LISTEN, DEFAULT_RUN, HOOK_KEYS, INBOX_KEYS, KEYS, PORT_KEYS, SERVICE_KEYS, TLS_KEYS,
 };
-use super::{Setup, SetupPorts, gate};
+use super::{ModuleKind, Setup, SetupPorts, gate};
 use blobgate_testkit_book::{check_page, table};
 use std::path::Path;
 
@@ -13,7 +13,7 @@ const EXAMPLE: &str = include_str!("example.yaml");
 fn rows() -> Vec<[String; 3]> {
     let ports = SetupPorts::default();
     let port = |port: u16| format!("`{port}`");
-    let rows: [(&str, String, &str); 23] = [
+    let rows: [(&str, String, &str); 24] = [
         (
             "host",
             "required".into(),
@@ -76,7 +76,12 @@ fn rows() -> Vec<[String; 3]> {
             "`sqlite:PATH`, or `postgres://USER@HOST/DATABASE`. Its password is `PGPASSWORD` in `secrets/env`.",
         ),
         ("run", format!("`{DEFAULT_RUN}`"), "The folder of Envoy's admin socket and `health.log`."),
-        ("module", "see below".into(), "The file `blobgate.wasm`."),
+        (
+            "module",
+            format!("`{}`", ModuleKind::default().name()),
+            "`wasm` or `native`: [which to take](../explanation/wasm-or-native.md). `native` needs Envoy 1.38.",
+        ),
+        ("module_file", "see below".into(), "The file of the module: `blobgate.wasm` or `libblobgate.so`."),
         ("ports.services", port(ports.services), "Envoy's port for the inbox's attempts and status calls."),
         ("ports.metrics", port(ports.metrics), "Envoy's port for metrics and readiness."),
         ("ports.inbox", port(ports.inbox), "The inbox's port for the gate."),
@@ -96,8 +101,9 @@ fn the_reference_has_each_key_of_a_setup() {
          An unknown or repeated key is an error. Relative paths count from the folder of the file, the setup folder. Envoy and the\n\
          inbox start there. The ports are those of 127.0.0.1, each another one. What has no key here is edited in `envoy.yaml`.\n\n{}\n\
          `off` and `010` are texts here, and not `false` and 8 as in an `envoy.yaml`.\n\n\
-         Without `module`, the program takes `blobgate.wasm` in its own folder, or in one of these beside it: `../lib/blobgate`,\n\
-         `../share/blobgate`, and in a clone `../wasm32-wasip1/release`.\n\n\
+         Without `module_file`, the program takes `blobgate.wasm`, or with `module: native` the file `libblobgate.so`. It looks in\n\
+         its own folder, and beside it in `../lib/blobgate` and `../share/blobgate`. In a clone, it also looks in\n\
+         `../wasm32-wasip1/release` and `../native`.\n\n\
          ## Files\n\n{}\n\
          `render` replaces each file whole. It leaves a file whose digest is not in `rendered.sha256`: a person has edited it. To\n\
          take the new one, remove the file and render again. As root, `render` gives new files to the owner of their folder.\n\n\

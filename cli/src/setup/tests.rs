@@ -32,6 +32,7 @@ fn reads_the_short_file() {
     let setup = parse(SETUP).unwrap();
     assert_eq!(setup.folder, Path::new("my-gate"));
     assert_eq!(setup.hook_url(), "https://hooks.example.com/webhook");
+    assert_eq!((setup.module, &setup.module_file), (ModuleKind::Wasm, &None));
     assert_eq!((setup.listen, setup.ports), ("0.0.0.0:443".parse().unwrap(), SetupPorts::default()));
     assert_eq!(setup.signing_keys, ["BLOBGATE_SIGNING_KEY"]);
     assert_eq!((setup.hook.name.as_str(), setup.hook.service_path()), ("veo3", "/webhook"));
@@ -44,14 +45,14 @@ fn reads_every_key() {
     let ports =
         "ports: {services: 18090, metrics: 19901, inbox: 19084, admin: 19085}\nhost: \"2001:db8::7\"\n";
     let all = format!(
-        "{ports}listen: \"[::]:8443\"\nrun: /run/blobgate\nmodule: ./blobgate.wasm\nsigning_keys: [A, B]\n"
+        "{ports}listen: \"[::]:8443\"\nrun: /run/blobgate\nmodule: native\nmodule_file: ./libblobgate.so\nsigning_keys: [A, B]\n"
     );
     let setup = accepts("host: hooks.example.com\n", &all);
     assert_eq!(setup.hook_url(), "https://[2001:db8::7]:8443/webhook");
     assert_eq!((setup.ports.services, setup.ports.admin), (18090, 19085));
     assert_eq!(
-        (setup.run.as_path(), setup.module.as_deref()),
-        (Path::new("/run/blobgate"), Some(Path::new("./blobgate.wasm")))
+        (setup.run.as_path(), setup.module, setup.module_file.as_deref()),
+        (Path::new("/run/blobgate"), ModuleKind::Native, Some(Path::new("./libblobgate.so")))
     );
     assert_eq!(setup.signing_keys, ["A", "B"]);
     let open = accepts("{any_of: [token, confirmed]}", "{any_of: [token]}");
@@ -85,7 +86,7 @@ fn refuses_what_is_no_setup_file() {
 
 #[test]
 fn refuses_wrong_keys() {
-    const TOP: &str = "host, listen, tls, environment, hook, api_key_file, token_keys, signing_keys, services, inbox, run, module, ports";
+    const TOP: &str = "host, listen, tls, environment, hook, api_key_file, token_keys, signing_keys, services, inbox, run, module, module_file, ports";
     refuses(
         "host:",
         "hosts: a\nhost:",
@@ -179,6 +180,20 @@ fn refuses_wrong_values() {
         "/webhook/{token}",
         "/healthz",
         "5:3 hook.path is the path of Envoy's own health check; write another, such as /webhook/{token}",
+    );
+    let module = |value: &str, sentence: &str| {
+        refuses("host:", &format!("module: {value}\nhost:"), &format!("1:1 module {sentence}"))
+    };
+    let both = "write wasm or native, and the path as module_file";
+    module("./blobgate.wasm", &format!("is \"./blobgate.wasm\"; {both}"));
+    module("libblobgate.so", &format!("is \"libblobgate.so\"; {both}"));
+    module("Native", "is \"Native\"; write wasm or native");
+    module("1", "is 1; write wasm or native");
+    module("[native]", "is a list; write wasm or native");
+    refuses(
+        "host:",
+        "module_file: https://example.com/libblobgate.so\nhost:",
+        "1:1 module_file is a URL; write the name of blobgate.wasm or libblobgate.so",
     );
     refuses(
         "host:",

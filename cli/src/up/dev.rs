@@ -4,7 +4,7 @@ mod banner;
 
 use super::Error;
 use super::addresses::{Addresses, CONFIG};
-use super::envoy::EnvoyProgram;
+use super::envoy::{EnvoyProgram, runs_on};
 use super::log::{PartLog, last_readable};
 use super::part::Parts;
 use super::plan::{Layout, PartCommand, PlannedListener, Probe, ReadyWhen, Role, StartPlan, words};
@@ -12,7 +12,8 @@ use super::signals::{ParentWatch, Signals};
 use super::supervise::{self, Started};
 use super::{drain, ports};
 use crate::output::{eprint_line, print_lines};
-use crate::setup::env_file;
+use crate::render::with_native_module;
+use crate::setup::{ModuleKind, ModulePlace, env_file};
 use anyhow::{Result, bail};
 use std::ffi::OsString;
 use std::io;
@@ -29,14 +30,14 @@ const STORE: &str = "sqlite:target/run/inbox.db";
 const CERTIFICATE_KEY: &str = "certs/edge-key.pem";
 const API_KEY: &str = "secrets/runblob-key";
 const SECRETS: &str = "secrets/env";
-const MODULE: &str = "target/wasm32-wasip1/release/blobgate.wasm";
+/// ./envoy.yaml with the native module. Envoy takes the form from the name.
+const NATIVE_CONFIG: &str = "target/run/envoy.json";
 
 const MADE_BY_CERTIFICATE: &str = "Make it with `dev/certificate`";
 const MADE_BY_SECRETS: &str = "Make it with `dev/secrets`";
 
 /// The files that the parts read, with the command that makes each.
-const FILES: [(&str, &str); 6] = [
-    (MODULE, "Make it with `make build`"),
+const FILES: [(&str, &str); 5] = [
     (CERTIFICATE, MADE_BY_CERTIFICATE),
     (CERTIFICATE_KEY, MADE_BY_CERTIFICATE),
     (API_KEY, MADE_BY_SECRETS),
@@ -53,22 +54,28 @@ const INBOX_END: Duration = Duration::from_secs(5);
 /// What the command line says about `--dev`.
 pub(super) struct DevOptions {
     pub(super) layout: Layout,
+    pub(super) module: ModuleKind,
     pub(super) envoy: Option<PathBuf>,
     pub(super) admin: SocketAddr,
 }
 
 pub(super) async fn run(options: DevOptions) -> Result<ExitCode> {
     let at = Addresses::read(options.admin)?;
+    let module = Path::new("target").join(options.module.clone_folder()).join(options.module.file_name());
+    options.module.check(&module, &module, ModulePlace::Clone)?;
     for (file, remedy) in FILES {
         std::fs::File::open(file).map_err(|why| Error::Unreadable { file, why, remedy })?;
     }
-    let envoy = EnvoyProgram::find(options.envoy.as_deref()).await?;
-    let plan = plan(options.layout, &at, &envoy)?;
+    let envoy = EnvoyProgram::find(options.envoy.as_deref(), options.module).await?;
+    let plan = plan(&options, &at, &envoy)?;
     ports::check(&plan.listeners).await?;
     prepare(&plan).await?;
+    if options.module == ModuleKind::Native {
+        write_native_config(&module)?;
+    }
     let mut signals = Signals::new(ParentWatch::EndWithParent).map_err(Error::Signals)?;
     let mut parts = Parts::default();
-    let ended = supervise(&plan, &at, &envoy.version, &mut parts, &mut signals).await;
+    let ended = supervise(&plan, &at, &runs_on(&envoy, options.module), &mut parts, &mut signals).await;
     if let Ok(why) = &ended {
         print_lines(&format!("\nblobgate: {why}. All parts end."));
     }
@@ -105,7 +112,8 @@ async fn supervise(
     }
 }
 
-fn plan(layout: Layout, at: &Addresses, envoy: &EnvoyProgram) -> Result<StartPlan, Error> {
+fn plan(options: &DevOptions, at: &Addresses, envoy: &EnvoyProgram) -> Result<StartPlan, Error> {
+    let DevOptions { layout, module, .. } = *options;
     let tool = super::tool()?;
     let secrets = env_file::read(Path::new(SECRETS))
         .map_err(|why| Error::Unprepared { place: SECRETS.to_owned(), why: why.into() })?;
@@ -114,7 +122,10 @@ fn plan(layout: Layout, at: &Addresses, envoy: &EnvoyProgram) -> Result<StartPla
     let roles = roles(layout);
     Ok(StartPlan {
         layout,
-        parts: roles.iter().map(|role| command(*role, layout, at, &tool, envoy, &secrets)).collect(),
+        parts: roles
+            .iter()
+            .map(|role| command(*role, (layout, module), at, &tool, envoy, &secrets))
+            .collect(),
         tool,
         folder,
         admin_socket: PathBuf::from("run/admin.sock"),
@@ -170,7 +181,7 @@ fn probes(layout: Layout, at: &Addresses) -> Vec<Probe> {
 
 fn command(
     role: Role,
-    layout: Layout,
+    (layout, module): (Layout, ModuleKind),
     at: &Addresses,
     tool: &Path,
     envoy: &EnvoyProgram,
@@ -204,20 +215,33 @@ fn command(
             )),
             secrets,
         ),
-        Role::Gate => (&*envoy.path, envoy_arguments(layout), secrets),
+        Role::Gate => (&*envoy.path, envoy_arguments(layout, module), secrets),
     };
     PartCommand { role, program: program.to_owned(), arguments, variables: variables.to_vec() }
 }
 
-fn envoy_arguments(layout: Layout) -> Vec<OsString> {
+fn envoy_arguments(layout: Layout, module: ModuleKind) -> Vec<OsString> {
+    let config = match module {
+        ModuleKind::Wasm => CONFIG,
+        ModuleKind::Native => NATIVE_CONFIG,
+    };
     // Hot restart would conflict with a second Envoy on the machine.
-    let mut arguments = words(&format!("-c {CONFIG} --disable-hot-restart --log-level warn --log-format"));
+    let mut arguments = words(&format!("-c {config} --disable-hot-restart --log-level warn --log-format"));
     arguments.push("%T  gate     %l: %v".into());
     if layout == Layout::GateAlone {
         let alone = "layered_runtime: {layers: [{name: alone, static_layer: {blobgate.inbox: 0}}]}";
         arguments.extend(["--config-yaml".into(), alone.into()]);
     }
     arguments
+}
+
+fn write_native_config(module: &Path) -> Result<(), Error> {
+    let unprepared =
+        |place: &str, why: io::Error| Error::Unprepared { place: place.to_owned(), why: why.into() };
+    let text = std::fs::read_to_string(CONFIG).map_err(|why| unprepared(CONFIG, why))?;
+    let module = format!("./{}", module.display());
+    let tree = with_native_module(&text, &module).map_err(Error::NotNative)?;
+    std::fs::write(NATIVE_CONFIG, tree.to_string()).map_err(|why| unprepared(NATIVE_CONFIG, why))
 }
 
 /// Creates the folders for logs and for the socket of Envoy's admin page, and the inbox's tables.

@@ -1,6 +1,7 @@
 //! Finds Envoy on this machine, and its version.
 
 use super::Error;
+use crate::setup::ModuleKind;
 use std::cmp::Reverse;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -10,9 +11,6 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
 use tokio::time::timeout;
-
-/// The oldest release with every field of the configuration.
-const OLDEST: (u32, u32) = (1, 35);
 
 /// Envoy answers within 0.1 s, on a busy machine within seconds.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -27,7 +25,7 @@ pub(super) struct EnvoyProgram {
 
 impl EnvoyProgram {
     /// The named one: a path, or a name in PATH. Else the one in PATH, else the newest in `.tools` of a clone.
-    pub(super) async fn find(named: Option<&Path>) -> Result<Self, Error> {
+    pub(super) async fn find(named: Option<&Path>, module: ModuleKind) -> Result<Self, Error> {
         let path = match named {
             Some(named) => {
                 resolve(named).ok_or_else(|| error(named, "the program does not exist".to_owned()))?
@@ -36,12 +34,26 @@ impl EnvoyProgram {
         };
         let version = version(&path).await?;
         match release(&version) {
-            Some(release) if release < OLDEST => {
-                Err(error(&path, format!("{version} is older than {}.{}", OLDEST.0, OLDEST.1)))
+            Some(release) if release < module.oldest_envoy() => {
+                let (major, minor) = module.oldest_envoy();
+                let needs = match module {
+                    ModuleKind::Wasm => String::new(),
+                    ModuleKind::Native => format!(", the first that runs the {module}"),
+                };
+                Err(error(&path, format!("{version} is older than {major}.{minor}{needs}")))
             }
             _ => Ok(Self { path, version }),
         }
     }
+}
+
+/// What a run tells at its start: `Envoy 1.40.0`.
+pub(super) fn runs_on(envoy: &EnvoyProgram, module: ModuleKind) -> String {
+    let with = match module {
+        ModuleKind::Wasm => String::new(),
+        ModuleKind::Native => format!(", with the {module}"),
+    };
+    format!("Envoy {}{with}", envoy.version)
 }
 
 fn error(program: &Path, why: String) -> Error {
@@ -165,17 +177,26 @@ mod tests {
             let file = folder.path().join(name);
             fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-            let error = EnvoyProgram::find(Some(&file)).await.err().unwrap().to_string();
+            let error = EnvoyProgram::find(Some(&file), ModuleKind::Wasm).await.err().unwrap().to_string();
             assert!(
                 error.starts_with(&format!("cannot run Envoy as {}: {why}. ", file.display())),
                 "{error}"
             );
         }
+        let old = folder.path().join("old");
+        fs::write(&old, "#!/bin/sh\necho 'envoy version: abc/1.36.4/Clean/RELEASE/BoringSSL'\n").unwrap();
+        assert_eq!(EnvoyProgram::find(Some(&old), ModuleKind::Wasm).await.unwrap().version, "1.36.4");
+        let error = EnvoyProgram::find(Some(&old), ModuleKind::Native).await.err().unwrap().to_string();
+        assert!(
+            error.contains(": 1.36.4 is older than 1.38, the first that runs the native module. "),
+            "{error}"
+        );
         let file = folder.path().join("text");
         fs::write(&file, "text").unwrap();
-        let error = EnvoyProgram::find(Some(&file)).await.err().unwrap().to_string();
+        let error = EnvoyProgram::find(Some(&file), ModuleKind::Wasm).await.err().unwrap().to_string();
         assert!(error.contains(": it is no program that this user can run. "), "{error}");
-        let error = EnvoyProgram::find(Some(folder.path())).await.err().unwrap().to_string();
+        let error =
+            EnvoyProgram::find(Some(folder.path()), ModuleKind::Wasm).await.err().unwrap().to_string();
         assert!(error.contains(": it is no program that this user can run. "), "{error}");
     }
 }

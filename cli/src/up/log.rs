@@ -213,12 +213,22 @@ fn text(role: Role, line: &str) -> Option<(access::LineSource, String)> {
     (!line.is_empty()).then_some((access::LineSource::Other, line))
 }
 
-/// `10:00:00  gate     warning: wasm log blobgate edge: blobgate refused` is `10:00:00  gate     refused`.
+/// Envoy's names of levels.
+const LEVELS: [&str; 6] = ["trace", "debug", "info", "warning", "error", "critical"];
+
+/// `10:00:00  gate     warning: wasm log blobgate edge: blobgate refused` is `10:00:00  gate     refused`. The native module's lines
+/// have no `wasm log`.
 fn module_line(line: &str) -> Option<String> {
-    let (before, rest) = line.split_once(": wasm log blobgate")?;
-    let (filter, text) = rest.split_once(": blobgate ")?;
-    let is_name = filter.chars().all(|it| it == ' ' || it.is_ascii_lowercase());
-    is_name.then(|| format!("{}{text}", before.trim_end_matches(|it: char| it.is_ascii_lowercase())))
+    let (before, text) = match line.split_once(": wasm log blobgate") {
+        Some((before, rest)) => {
+            let (filter, text) = rest.split_once(": blobgate ")?;
+            let is_name = filter.chars().all(|it| it == ' ' || it.is_ascii_lowercase());
+            (before, is_name.then_some(text)?)
+        }
+        None => line.split_once(": blobgate ")?,
+    };
+    let level = LEVELS.iter().find_map(|level| before.strip_suffix(level))?;
+    (level.is_empty() || level.ends_with(' ')).then(|| format!("{level}{text}"))
 }
 
 /// `[2026-01-31T12:00:00Z WARN  blobgate_inbox::deliver] route is down` is `warning: route is down`.
@@ -270,6 +280,18 @@ mod tests {
         );
         shows(
             Role::Gate,
+            "10:00:00  gate     warning: blobgate refused a delivery",
+            Some("10:00:00  gate     refused a delivery"),
+        );
+        for line in [
+            "10:00:00  gate     critical: error `x: blobgate y`",
+            "10:00:00  gate     error: blobgate: panicked at src/filter.rs:1",
+            "forewarning: blobgate x",
+        ] {
+            shows(Role::Gate, line, Some(line));
+        }
+        shows(
+            Role::Gate,
             "10:00:00  gate     error: wasm log other: blobgate x",
             Some("10:00:00  gate     error: wasm log other: blobgate x"),
         );
@@ -283,6 +305,7 @@ mod tests {
             "warning: wasm log blobgate edge: blobgate verdict=refused",
             Some("verdict=refused"),
         );
+        writes(Role::Gate, "warning: blobgate verdict=refused", Some("verdict=refused"));
         let line = "[2026-01-31T12:00:00Z WARN  blobgate_inbox::deliver] route=veo3/completed is down";
         writes(Role::Inbox, line, Some("warning: route=veo3/completed is down"));
         writes(Role::Inbox, "[2026-01-31T12:00:00Z INFO  blobgate_inbox::serve] ending", Some("ending"));

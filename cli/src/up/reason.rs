@@ -19,6 +19,9 @@ const BIND: &str = "Run it with CAP_NET_BIND_SERVICE, or name another port in th
 
 const FREE: &str = "Remove what is there, and start again";
 const OPEN: &str = "Remove what is there, or give this user the right to write it";
+const OTHER_BUILD: &str = "Take another Envoy, such as 1.40.0, or write `module: wasm` into the setup file";
+const REBUILD: &str =
+    "Build it on this machine with `make native`, or write `module: wasm` into the setup file";
 
 const MAX_REASON: usize = 400;
 
@@ -29,6 +32,15 @@ fn gate_reason(lines: &[String]) -> Option<String> {
         || text.contains("envoy.wasm.runtime.v8") && text.contains("without support")
     {
         return Some("it has no Wasm runtime V8. Take another Envoy, such as 1.40.0".to_owned());
+    }
+    if text.contains("dynamic_modules") && text.contains("implementation") {
+        return Some(format!("it loads no native modules. {OTHER_BUILD}"));
+    }
+    if let Some((_, why)) = text.rsplit_once("Failed to load dynamic module: ") {
+        let why = why.split("` initializing config").next().unwrap_or(why);
+        // Envoy and the loader both name the file.
+        let why = why.split_once(" : ").map_or(why, |(_, why)| why);
+        return Some(format!("it cannot load the native module: {}. {REBUILD}", short(why)));
     }
     if let Some(why) = lines.iter().rev().find_map(|line| module_reason(line)) {
         return Some(format!("the gate refuses its configuration: {}. {CORRECT}", short(why)));
@@ -51,10 +63,12 @@ fn gate_reason(lines: &[String]) -> Option<String> {
     Some(format!("{}. {remedy}", short(why)))
 }
 
-/// `error: wasm log blobgate: blobgate cannot load its configuration: ...`
+/// `error: wasm log blobgate: blobgate: cannot load the configuration: ...`. The native module's lines have no `wasm log`.
 fn module_reason(line: &str) -> Option<&str> {
-    let (level, rest) = line.split_once(": wasm log blobgate")?;
-    let (_, text) = rest.split_once(": blobgate")?;
+    let (level, text) = match line.split_once(": wasm log blobgate") {
+        Some((level, rest)) => (level, rest.split_once(": blobgate")?.1),
+        None => line.split_once(": blobgate")?,
+    };
     (level.ends_with("error") || level.ends_with("critical"))
         .then(|| text.trim_start_matches(": ").trim_start_matches("cannot load the configuration: "))
 }
@@ -108,6 +122,14 @@ mod tests {
             &[line, "critical: error `Unable to configure` initializing config"],
             Some("the gate refuses its configuration: hooks[0].trust is wrong"),
         );
+        says(
+            Role::Gate,
+            &[
+                "error: blobgate: cannot load the configuration: hooks[0].trust is wrong",
+                "critical: error `Failed to create filter config: Failed to initialize dynamic module` initializing config",
+            ],
+            Some("the gate refuses its configuration: hooks[0].trust is wrong"),
+        );
     }
 
     #[test]
@@ -134,6 +156,24 @@ mod tests {
         let missing = "critical: error `Didn't find a registered implementation for 'blobgate' with type URL: 'envoy.extensions.filters.http.wasm.v3.Wasm'` initializing config";
         let missing = missing.replace("'blobgate'", "'envoy.filters.http.wasm'");
         says(Role::Gate, &[&missing], Some("it has no Wasm runtime V8. Take another Envoy, such as 1.40.0"));
+    }
+
+    #[test]
+    fn names_a_native_module_that_does_not_load() {
+        let lines = |why: &str| {
+            format!(
+                "critical: error `Failed to load dynamic module: Failed to load dynamic module: /x/libblobgate.so : {why}` initializing config 'y'"
+            )
+        };
+        for why in [
+            "/x/libblobgate.so: cannot open shared object file: No such file or directory",
+            "/lib/libc.so.6: version `GLIBC_2.99' not found (required by /x/libblobgate.so)",
+        ] {
+            let expected = format!("it cannot load the native module: {why}. {REBUILD}");
+            says(Role::Gate, &[&lines(why)], Some(&expected));
+        }
+        let missing = "critical: error `Didn't find a registered implementation for 'blobgate' with type URL: 'envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter'` initializing config";
+        says(Role::Gate, &[missing], Some(&format!("it loads no native modules. {OTHER_BUILD}")));
     }
 
     #[test]

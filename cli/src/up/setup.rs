@@ -129,7 +129,7 @@ impl PreparedSetup {
         let shown_folder = setup.folder.clone();
         let folder = if setup.folder.as_os_str().is_empty() { Path::new(".") } else { &setup.folder };
         setup.folder = std::path::absolute(folder).map_err(|why| unprepared(folder, why))?;
-        let envoy = EnvoyProgram::find(options.envoy.as_deref()).await?;
+        let envoy = EnvoyProgram::find(options.envoy.as_deref(), setup.module).await?;
         let run = setup.resolve(&setup.run);
         std::fs::create_dir_all(&run).map_err(|why| unprepared(&run, why))?;
         let lock = SetupLock::take(&run, &options.file)?;

@@ -147,7 +147,7 @@ impl RotatedSetup {
         let [listen, services, metrics, inbox, admin] = self.ports;
         let service = format!("http://127.0.0.1:{}", self.service.port);
         let text = format!(
-            "{SETUP}inbox: {{store: \"{}\"}}\nmodule: {}\nlisten: 127.0.0.1:{listen}\nservices: {{completed: \"{service}\", failed: \"{service}\"}}\n\
+            "{SETUP}inbox: {{store: \"{}\"}}\nmodule_file: {}\nlisten: 127.0.0.1:{listen}\nservices: {{completed: \"{service}\", failed: \"{service}\"}}\n\
              ports: {{services: {services}, metrics: {metrics}, inbox: {inbox}, admin: {admin}}}\n{setup}",
             self.store,
             module().display()

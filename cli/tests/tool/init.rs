@@ -68,7 +68,7 @@ fn is_good_setup(folder: &Path) {
     let file = folder.join("blobgate.yaml");
     let made = fs::read_to_string(&file).unwrap();
     // The test's program is not installed beside its module.
-    fs::write(&file, format!("{made}module: {}\n", module.display())).unwrap();
+    fs::write(&file, format!("{made}module_file: {}\n", module.display())).unwrap();
     let path = file.to_str().unwrap();
     for arguments in [["check", path].as_slice(), &["render", "--setup", path]] {
         let end = blobgate(arguments).output().unwrap();

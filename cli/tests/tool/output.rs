@@ -183,7 +183,7 @@ impl Rig {
                 let made = blobgate(&args.split(' ').collect::<Vec<_>>()).output().unwrap();
                 assert!(made.status.success(), "{}", text(&made.stderr));
                 let setup = Path::new(&folder).join("blobgate.yaml");
-                let module = format!("module: {}\n", module().canonicalize().unwrap().display());
+                let module = format!("module_file: {}\n", module().canonicalize().unwrap().display());
                 fs::write(&setup, fs::read_to_string(&setup).unwrap() + &module).unwrap();
                 vec![format!("--setup {}", setup.display())]
             }

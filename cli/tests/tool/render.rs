@@ -1,7 +1,7 @@
 //! `blobgate render`, and `blobgate check` of a setup file, with a folder as `init` makes it.
 
 use crate::running::{blobgate, text};
-use blobgate_testkit::{module, needs, repository, versions};
+use blobgate_testkit::{GateModule, module, needs, repository, versions};
 use rcgen::{CertificateParams, KeyPair};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ const API_KEY: &str = "rb_0123456789abcdef";
 fn setup() -> String {
     let example = include_str!("../../src/setup/example.yaml");
     let text = example.replace("failed: \"http://127.0.0.1:5000\"", "failed: \"https://app.internal\"");
-    format!("{text}module: {}\n", module().display())
+    format!("{text}module_file: {}\n", module().display())
 }
 
 /// A setup folder.
@@ -115,6 +115,38 @@ fn renders_a_folder_that_envoy_loads() {
 }
 
 #[test]
+fn renders_the_native_module_that_envoy_loads() {
+    let folder = RenderFolder::new();
+    let wasm = format!("module_file: {}\n", module().display());
+    let native = format!("module: native\nmodule_file: {}\n", GateModule::Native.file().display());
+    folder.write("blobgate.yaml", &setup().replace(&wasm, &native));
+    folder.renders(ALL_WRITTEN);
+    folder.renders(&ALL_WRITTEN.replace("written  ", "unchanged"));
+    folder.write("swapped.json", &text(&swapped(&folder).stdout));
+    let mut tried = Vec::new();
+    for version in versions().into_iter().filter(|version| GateModule::Native.runs_on(version)) {
+        for file in ["envoy.yaml", "swapped.json"] {
+            let mut envoy = Command::new(&version.binary);
+            envoy.args(["--mode", "validate", "-c", file, "--log-level", "error"]);
+            envoy.envs([("BLOBGATE_TOKEN_KEY", TOKEN_KEY), ("BLOBGATE_SIGNING_KEY", SIGNING_KEY)]);
+            let end = envoy.current_dir(folder.0.path()).output().unwrap();
+            assert!(end.status.success(), "Envoy {} {file}: {}", version.name, text(&end.stderr));
+        }
+        tried.push(version.name);
+    }
+    assert!(!tried.is_empty());
+}
+
+/// What `render --native` makes of the file with the Wasm module.
+fn swapped(folder: &RenderFolder) -> Output {
+    let wasm = RenderFolder::new();
+    wasm.renders(ALL_WRITTEN);
+    folder.write("wasm.yaml", &wasm.read("envoy.yaml"));
+    let so = GateModule::Native.file().display().to_string();
+    folder.run(&["render", "--native", "wasm.yaml", "--module-file", &so])
+}
+
+#[test]
 fn leaves_an_edited_file_and_shows_the_difference() {
     let folder = RenderFolder::new();
     folder.renders(ALL_WRITTEN);
@@ -151,6 +183,79 @@ fn leaves_an_edited_file_and_shows_the_difference() {
     std::fs::remove_file(folder.path("inbox.env")).unwrap();
     folder.renders("written    envoy.yaml\nwritten    inbox.env\nunchanged  certs/sds.yaml\nunchanged  secrets/runblob-key.yaml\n");
     assert!(folder.read("envoy.yaml").contains("port_value: 5001"));
+}
+
+/// Each wrong file of the native module, with its sentence.
+#[test]
+fn refuses_wrong_native_modules() {
+    let refuses = |kind: &str, file: &str, edit: &dyn Fn(&RenderFolder), sentence: &str| {
+        let folder = RenderFolder::new();
+        let text = setup().replace(&module().display().to_string(), file);
+        folder.write("blobgate.yaml", &format!("module: {kind}\n{text}"));
+        edit(&folder);
+        folder.refuses(&sentence.replace("WASM", &module().display().to_string()));
+    };
+    let none = |_: &RenderFolder| {};
+    let native = |file: &str, edit: &dyn Fn(&RenderFolder), sentence: &str| {
+        refuses("native", file, edit, &format!("cannot use the native module {file}: {sentence}"));
+    };
+    native(
+        "gone.so",
+        &none,
+        "No such file or directory (os error 2). Build it with `make native`, or correct `module_file`",
+    );
+    native(
+        &module().display().to_string(),
+        &none,
+        "it is a Wasm module. Write `module: wasm`, or name libblobgate.so in `module_file`",
+    );
+    let name = "Name libblobgate.so for this machine in `module_file`";
+    native("certs", &none, "it is no regular file. Build it with `make native`, or correct `module_file`");
+    native("blobgate.yaml", &none, &format!("it is no shared library of Linux. {name}"));
+    let other = if cfg!(target_arch = "aarch64") { (62, "x86_64") } else { (183, "aarch64") };
+    // A library of this machine: that of C, which this process has open.
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let library = maps.split_whitespace().find(|word| word.contains("/libc.so")).unwrap().to_owned();
+    let write = |edit: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = std::fs::read(&library).unwrap();
+        edit(&mut bytes);
+        move |folder: &RenderFolder| std::fs::write(folder.path("it.so"), &bytes).unwrap()
+    };
+    let of_other = write(&|bytes| bytes[18] = other.0);
+    let sentence = format!("it is for {}, and this machine is {}. {name}", other.1, std::env::consts::ARCH);
+    native("it.so", &of_other, &sentence);
+    native("it.so", &write(&|bytes| bytes.truncate(40_000)), "it is incomplete. Copy or build it again");
+    let is_other = "it has no function envoy_dynamic_module_on_program_init, which Envoy calls first";
+    native("it.so", &write(&|_| {}), &format!("{is_other}. {name}"));
+    refuses(
+        "wasm",
+        "it.so",
+        &write(&|_| {}),
+        "cannot use the Wasm module it.so: it is a native module. Write `module: native`, or name blobgate.wasm in `module_file`",
+    );
+}
+
+#[test]
+fn prints_an_envoy_yaml_with_the_native_module() {
+    let folder = RenderFolder::new();
+    folder.renders(ALL_WRITTEN);
+    let end = folder.run(&["render", "--native", "envoy.yaml", "--module-file", "/opt/libblobgate.so"]);
+    assert_eq!((text(&end.stderr).as_str(), end.status.code()), ("", Some(0)));
+    let printed: serde_json::Value = serde_json::from_slice(&end.stdout).unwrap();
+    let filter = printed
+        .pointer("/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config")
+        .unwrap();
+    assert_eq!(filter["dynamic_module_config"]["module"]["local"]["filename"], "/opt/libblobgate.so");
+    assert_eq!(filter["filter_config"]["value"]["hooks"][0]["name"], "veo3");
+    for (file, sentence) in [
+        ("inbox.env", "cannot use inbox.env: it has no Wasm filter with the gate's configuration. "),
+        ("none.yaml", "cannot use none.yaml: it cannot be read: No such file or directory (os error 2). "),
+    ] {
+        let end = folder.run(&["render", "--native", file]);
+        let stderr = text(&end.stderr);
+        assert!(stderr.starts_with(&format!("blobgate: {sentence}")), "{stderr}");
+        assert_eq!((stderr.lines().count(), end.status.code()), (1, Some(1)), "{stderr}");
+    }
 }
 
 /// Envoy watches the folder for new names.
@@ -251,13 +356,13 @@ fn refuses_wrong_files() {
     wrong(
         "blobgate.yaml",
         &gone,
-        "cannot use gone.wasm: No such file or directory (os error 2). Build it with `make build`, or correct `module`",
+        "cannot use the Wasm module gone.wasm: No such file or directory (os error 2). Build it with `make build`, or correct `module_file`",
     );
     let text = setup().replace(&module().display().to_string(), "blobgate.yaml");
     wrong(
         "blobgate.yaml",
         &text,
-        "cannot use blobgate.yaml: it is no WebAssembly module. Name blobgate.wasm in `module`",
+        "cannot use the Wasm module blobgate.yaml: it is no WebAssembly module. Name blobgate.wasm in `module_file`",
     );
     wrong(
         "blobgate.yaml",
@@ -285,7 +390,7 @@ fn reads_regular_files_alone() {
         ("certs/edge-key.pem", "cannot use certs/edge-key.pem: it is no regular file. "),
         ("secrets/runblob-key", "cannot use the API key in secrets/runblob-key: it is no regular file. "),
         ("secrets/env", "cannot use secrets/env: it is no regular file. "),
-        ("module.wasm", "cannot use module.wasm: it is no regular file. "),
+        ("module.wasm", "cannot use the Wasm module module.wasm: it is no regular file. "),
     ] {
         let folder = RenderFolder::new();
         if name == "module.wasm" {

@@ -2,7 +2,8 @@
 
 use crate::running::{RunningTool, blobgate, kill, processes_in, text};
 use blobgate_testkit::clone::ADMIN;
-use blobgate_testkit::{CloneFolder, eventually, versions};
+use blobgate_testkit::{CloneFolder, GateModule, eventually, module, versions};
+use serde_json::Value;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -61,12 +62,16 @@ impl UpFolder {
     /// Starts it by a shell script, and waits for all parts.
     #[track_caller]
     fn up(&self, script: &str, more: &[&str]) -> RunningUp<'_> {
+        let up = self.start(script, more);
+        up.line(READY);
+        up
+    }
+
+    fn start(&self, script: &str, more: &[&str]) -> RunningUp<'_> {
         let mut command = Command::new("bash");
         command.args(["-c", script, env!("CARGO_BIN_EXE_blobgate")]).args(self.arguments(more));
         command.current_dir(self.path()).stdin(Stdio::null());
-        let up = RunningUp { clone: self, running: RunningTool::start(command) };
-        up.line(READY);
-        up
+        RunningUp { clone: self, running: RunningTool::start(command) }
     }
 
     fn processes(&self) -> Vec<(u32, String)> {
@@ -96,6 +101,28 @@ impl UpFolder {
         let done = blobgate(&[&["inbox"], arguments].concat()).current_dir(self.path()).output().unwrap();
         assert!(done.status.success(), "{arguments:?}: {}", text(&done.stderr));
         text(&done.stdout)
+    }
+}
+
+impl UpFolder {
+    /// The rows of `blobgate demo` on a run.
+    fn demo(&self) -> Output {
+        let of = |scheme: &str, port: u16, path: &str| {
+            format!("{scheme}://127.0.0.1:{}{path}", self.clone.port(port))
+        };
+        let arguments = [
+            ("--gate", of("https", 8443, "/webhook")),
+            ("--plain", of("http", 8080, "/webhook")),
+            ("--token-gate", of("https", 8443, "/hooks/veo3")),
+            ("--sandbox", of("https", 9443, "")),
+            ("--inbox", of("http", ADMIN, "")),
+            ("--service", format!("video={}", of("http", 9081, ""))),
+            ("--service", format!("failure={}", of("http", 9082, ""))),
+            ("--service", format!("quarantine={}", of("http", 9083, ""))),
+        ];
+        let mut command = blobgate(&["demo", "--json"]);
+        command.args(arguments.iter().flat_map(|(name, value)| [*name, value.as_str()]));
+        command.current_dir(self.path()).output().unwrap()
     }
 }
 
@@ -312,7 +339,6 @@ fn names_a_missing_file() {
     let rows = [
         ("secrets/env", "secrets/env", "Make it with `dev/secrets`"),
         ("certs/edge-key.pem", "certs/edge-key.pem", "Make it with `dev/certificate`"),
-        ("target/wasm32-wasip1", "target/wasm32-wasip1/release/blobgate.wasm", "Make it with `make build`"),
         ("envoy.yaml", "./envoy.yaml", "Run this command in a clone of the repository"),
     ];
     let clone = UpFolder::new();
@@ -321,6 +347,61 @@ fn names_a_missing_file() {
         let why = "No such file or directory (os error 2)";
         refuses(&clone, &format!("blobgate: cannot read {file}: {why}. {remedy}"));
     }
+}
+
+/// `make demo` shows the same rows with either module.
+#[test]
+fn runs_the_native_module_with_the_same_rows() {
+    let clone = UpFolder::new();
+    assert!(GateModule::Native.file().is_file());
+    let rows = |module: &str, shown: &str| {
+        let up = clone.start(ITSELF, &["--module", module]);
+        let line = up.line("Blobgate runs");
+        assert_eq!(line, format!("Blobgate runs, on Envoy {}{shown}.", versions().pop().unwrap().name));
+        up.line(READY);
+        let end = clone.demo();
+        let shown: Value = serde_json::from_slice(&end.stdout).unwrap_or_default();
+        assert_eq!(end.status.code(), Some(0), "{module}: {shown:#}\n{}", text(&end.stderr));
+        up.ends_well_by("INT");
+        // Each run has other ids.
+        let names = |headers: &Value| headers.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+        let arrived = |one: &Value| (one["service"].clone(), names(&one["headers"]));
+        let row = |row: &Value| {
+            let arrived: Vec<_> = row["arrived"].as_array().unwrap().iter().map(arrived).collect();
+            format!("{} {} {} {arrived:?}", row["sent"], row["answer"], row["code"])
+        };
+        shown["rows"].as_array().unwrap().iter().map(row).collect::<Vec<_>>()
+    };
+    let wasm = rows("wasm", "");
+    assert!(wasm.len() > 20 && wasm.iter().any(|row| row.contains("blobgate-verdict")), "{wasm:#?}");
+    assert_eq!(rows("native", ", with the native module"), wasm);
+    let config = fs::read_to_string(clone.path().join("target/run/envoy.json")).unwrap();
+    assert!(config.contains("libblobgate.so") && !config.contains("blobgate.wasm"), "{config}");
+}
+
+#[test]
+fn names_a_missing_or_wrong_module() {
+    let clone = UpFolder::new();
+    let refuses = |more: &[&str], error: &str| {
+        let arguments = clone.arguments(more);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let output = blobgate(&arguments).current_dir(clone.path()).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(1), format!("blobgate: {error}\n")));
+    };
+    let native = ["--module", "native"];
+    let gone = "No such file or directory (os error 2)";
+    let so = "target/native/libblobgate.so";
+    let _ = fs::remove_file(clone.path().join("target/native"));
+    refuses(&native, &format!("cannot use the native module {so}: {gone}. Build it with `make native`"));
+    fs::create_dir(clone.path().join("target/native")).unwrap();
+    fs::copy(module(), clone.path().join(so)).unwrap();
+    refuses(
+        &native,
+        &format!("cannot use the native module {so}: it is a Wasm module. Build it with `make native`"),
+    );
+    fs::remove_file(clone.path().join("target/wasm32-wasip1")).unwrap();
+    let wasm = "target/wasm32-wasip1/release/blobgate.wasm";
+    refuses(&[], &format!("cannot use the Wasm module {wasm}: {gone}. Build it with `make build`"));
 }
 
 #[test]

@@ -2,16 +2,18 @@
 
 mod folder;
 
-use crate::running::{RunningReceiver, RunningTool, blobgate, text};
+use crate::running::{RunningReceiver, RunningTool, blobgate, client, text};
 use blobgate::contract::header::{JOB, WEBHOOK_SIGNATURE};
 use blobgate_testkit::book::block;
-use blobgate_testkit::{eventually, free_port, needs, sql};
+use blobgate_testkit::{GateModule, eventually, free_port, needs, sql};
 use folder::{GATE, INBOX, SetupFolder, arrival, copy, deliveries, script};
 use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
+
+const REMEDY: &str = "Correct envoy.yaml, or delete it: the next start renders a new one";
 
 fn base(receiver: &RunningReceiver) -> String {
     receiver.url("")
@@ -49,6 +51,43 @@ fn stores_and_delivers_a_signed_event() {
         let up = folder.up(&[]);
         up.ends_well_by(signal);
     }
+}
+
+#[test]
+fn runs_the_native_module() {
+    let receiver = RunningReceiver::start("app");
+    let folder = SetupFolder::new(&base(&receiver));
+    folder.take_native();
+    let up = folder.up(&[]);
+    let generation = folder.store("order-17");
+    let arrived = arrival(&base(&receiver), generation);
+    assert_eq!(arrived["headers"][JOB], "order-17", "{arrived}");
+    assert!(arrived["headers"][WEBHOOK_SIGNATURE].is_string(), "{arrived}");
+    let forged = folder.callback_url("order-18").replace('.', "x");
+    folder.send(&forged, generation).unwrap();
+    // Without Envoy's prefix, as with the Wasm module.
+    assert!(up.line("verdict=refused").contains("  gate      verdict=refused reason="));
+    let metrics = format!("http://127.0.0.1:{}/stats/prometheus", folder.metrics);
+    let metrics =
+        blobgate_testkit::block(async { client().get(metrics).send().await?.text().await }).unwrap();
+    let counted =
+        |line: &str| line.starts_with("blobgate_responses_total{") && line.contains("hook=\"veo3\"");
+    assert!(metrics.lines().any(counted), "{metrics}");
+    up.ends_well_by("TERM");
+
+    let so = GateModule::Native.file();
+    let so = fs::canonicalize(so).unwrap().display().to_string();
+    folder.replace("envoy.yaml", &so, "/nowhere/libblobgate.so");
+    let error = folder.fails(&[]);
+    assert_eq!(
+        error,
+        "blobgate: Envoy does not start: it cannot load the native module: /nowhere/libblobgate.so: cannot open shared object file: No such file or directory. Build it on this machine with `make native`, or write `module: wasm` into the setup file"
+    );
+    folder.replace("envoy.yaml", "/nowhere/libblobgate.so", &so);
+    folder.replace("envoy.yaml", "trust: {any_of: [token, confirmed]}", "trust: {any_of: [tokens]}");
+    let error = folder.fails(&[]);
+    let start = "blobgate: Envoy does not start: the gate refuses its configuration: hooks[0].trust";
+    assert!(error.starts_with(start) && error.ends_with(REMEDY), "{error}");
 }
 
 #[test]
@@ -143,13 +182,12 @@ fn uses_an_edited_envoy_yaml() {
     let error = folder.fails(&[]);
     assert!(error.starts_with("blobgate: Envoy does not start: Protobuf message ("), "{error}");
     assert!(error.contains("nonsense"), "{error}");
-    let remedy = "Correct envoy.yaml, or delete it: the next start renders a new one";
-    assert!(error.ends_with(remedy), "{error}");
+    assert!(error.ends_with(REMEDY), "{error}");
 
     // It has no listener to wait for, and is not ready either.
     folder.write("envoy.yaml", "nonsense: [\n", 0o644);
     let error = folder.fails(&[]);
-    assert!(error.starts_with("blobgate: Envoy does not start: ") && error.ends_with(remedy), "{error}");
+    assert!(error.starts_with("blobgate: Envoy does not start: ") && error.ends_with(REMEDY), "{error}");
 
     fs::remove_file(folder.path().join("envoy.yaml")).unwrap();
     folder.up(&[]).ends_well_by("TERM");
@@ -292,12 +330,12 @@ fn ends_with_a_sentence_for_wrong_files() {
             &|folder| {
                 let yaml = folder.read("blobgate.yaml");
                 let with_none = |line: &str| {
-                    if line.starts_with("module: ") { "module: none.wasm" } else { line }.to_owned()
+                    if line.starts_with("module_file: ") { "module_file: none.wasm" } else { line }.to_owned()
                 };
                 let lines: Vec<_> = yaml.lines().map(with_none).collect();
                 folder.write("blobgate.yaml", &lines.join("\n"), 0o644);
             },
-            "blobgate: cannot use none.wasm: ",
+            "blobgate: cannot use the Wasm module none.wasm: ",
         ),
         (
             &|folder| folder.replace("blobgate.yaml", "sqlite:inbox.db", "sqlite:none/inbox.db"),

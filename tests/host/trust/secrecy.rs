@@ -4,8 +4,8 @@ use super::{HOOK, confirms, token, tokenless, unknown_generation, with_token};
 use crate::support::client::Protocol;
 use crate::support::delivery::{GENERATION, RequestEnding};
 use crate::support::{
-    Bootstrap, ClientResponse, H1, H2, Length, Reply, ServiceRequest, TestDelivery, TestGate,
-    crashing_module, eventually, on_every_envoy,
+    Bootstrap, ClientResponse, GateModule, H1, H2, Length, Reply, ServiceRequest, TestDelivery, TestGate,
+    eventually, on_every_envoy,
 };
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -190,7 +190,7 @@ fn no_place_contains_a_token() {
 fn no_error_of_envoy_contains_a_token() {
     on_every_envoy(|envoy| {
         let gate = TestGate::with(envoy, |shipped| {
-            shipped.module(crashing_module()).http(|manager| manager["request_timeout"] = "0.5s".into())
+            shipped.crashing().http(|manager| manager["request_timeout"] = "0.5s".into())
         });
         let sent = TokenExchanges::default();
         for protocol in Protocol::BOTH {
@@ -211,7 +211,7 @@ fn no_error_of_envoy_contains_a_token() {
                 Ok(answer) => sent.record(answer, 431),
                 Err(error) => assert_eq!(protocol, H2, "{error}"),
             }
-            // Deliveries that trap the module, and deliveries to a trapped module.
+            // Deliveries that crash the module, and deliveries to a crashed Wasm module.
             for place in ["headers", "body"] {
                 let crash = with_good(TestDelivery::completed().header("x-crash-test", place));
                 sent.record(gate.send(protocol, &crash), 503);
@@ -235,7 +235,11 @@ fn no_error_of_envoy_contains_a_token() {
             assert_eq!(answer.status, 400, "{raw} {answer:?}");
             sent.answers.borrow_mut().push(answer);
         }
-        for details in ["request_overall_timeout", "wasm_fail_stream", "http1.codec_error"] {
+        let of_crash = match GateModule::chosen() {
+            GateModule::Wasm => "wasm_fail_stream",
+            GateModule::Native => "blobgate_panicked",
+        };
+        for details in ["request_overall_timeout", of_crash, "http1.codec_error"] {
             crate::access_line(&gate.envoy, |line| {
                 line["details"].as_str().is_some_and(|text| text.contains(details))
             });

@@ -162,10 +162,7 @@ fn signs_with_both_keys_during_a_rotation() {
         let names = json!([SIGNING_KEY.0, OLD_KEY.0]);
         let gate = TestGate::with(envoy, |shipped| {
             let configuration = super::configuration(&json!({"sign": {"env": names}}));
-            shipped.gate(&configuration).filter(|filter| {
-                let vm = &mut filter["typed_config"]["config"]["vm_config"];
-                vm["environment_variables"]["key_values"] = json!({OLD_KEY.0: OLD_KEY.1});
-            })
+            shipped.gate(&configuration).variable(OLD_KEY.0, OLD_KEY.1)
         });
         for protocol in Protocol::BOTH {
             let arrival = gate

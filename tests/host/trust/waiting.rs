@@ -1,12 +1,11 @@
-//! Traps, reloads and timeouts while a delivery waits for its confirmation.
+//! Reloads and timeouts while a delivery waits for its confirmation.
 
-use super::{HOOK, configuration, confirms, gate, good, tokenless, with_token};
-use crate::failure::{by_file, wait_until_working};
+use super::{HOOK, configuration, confirms, gate, tokenless};
+use crate::failure::by_file;
 use crate::support::client::Protocol;
 use crate::support::delivery::GENERATION;
 use crate::support::{
-    ClientResponse, H1, H2, Options, Reply, TestDelivery, TestGate, crashing_module, eventually,
-    on_every_envoy,
+    ClientResponse, H1, H2, Options, Reply, TestDelivery, TestGate, eventually, on_every_envoy,
 };
 use crate::{counts, log_line};
 use blobgate::contract::header;
@@ -30,34 +29,6 @@ fn act_while_waiting(
         act();
         waiting.join().unwrap()
     })
-}
-
-#[test]
-fn forwards_no_waiting_delivery_after_a_trap() {
-    on_every_envoy(|envoy| {
-        let gate = TestGate::with(envoy, |shipped| shipped.module(crashing_module()));
-        for protocol in Protocol::BOTH {
-            let reply = Reply::After(Duration::from_millis(500), Box::new(confirms(&tokenless())));
-            gate.provider.reply(reply);
-            let before = gate.provider.heads();
-            gate.nothing_arrives(|| {
-                let mut crashed = false;
-                // Some versions of Envoy answer the waiting delivery at once, others never.
-                gate.tls(protocol).open().leave(&tokenless(), "end of the call", || {
-                    if gate.provider.heads() > before && !crashed {
-                        let crash = with_token(TestDelivery::completed(), &good());
-                        let answer = gate.send(H1, &crash.header("x-crash-test", "headers"));
-                        assert_eq!((answer.status, answer.reason()), (503, None), "{answer:?}");
-                        crashed = true;
-                    }
-                    crashed && gate.envoy.stat("cluster.runblob_api.upstream_rq_active") == Some(0)
-                });
-            });
-            wait_until_working(&gate, protocol);
-            gate.provider.reply(confirms(&tokenless()));
-            gate.accepts(protocol, &tokenless());
-        }
-    });
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The parts of an Envoy configuration that concern the gate: listeners, HTTP connection managers, filters, clusters.
 
 use super::super::cursor::YamlCursor;
-use super::super::gate::HostEnvironment;
+use super::super::gate::{GatePlugin, HostEnvironment};
 use super::gate::GateView;
 use super::routes::HostView;
 use std::net::IpAddr;
@@ -156,7 +156,11 @@ impl<'y> FilterView<'y> {
             Some((kind, fields)) => (kind, Some(fields)),
             None => ("", None),
         };
-        let gate = (kind == "Wasm").then(|| GateView::of_filter(fields.as_ref()?.get("config")?)).flatten();
+        let gate = fields.as_ref().and_then(|fields| match kind {
+            "Wasm" => GateView::of_filter(GatePlugin::Wasm, fields.get("config")?),
+            "DynamicModuleFilter" => GateView::of_filter(GatePlugin::Native, fields.clone()),
+            _ => None,
+        });
         Self { name, kind, fields, gate, at }
     }
 

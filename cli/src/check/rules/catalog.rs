@@ -37,11 +37,20 @@ rules! {
         "`runtime` is not `envoy.wasm.runtime.v8`.",
         "Envoy's release builds have no other runtime, and do not start.";
     MISSING_FILE "module-file", "error, warning",
-        "`vm_config` names no module, or a file that this machine does not have.",
+        "`vm_config` or `dynamic_module_config` names no module, or a file that this machine does not have.",
         "Envoy does not start.";
     VM_ID "vm-id", "warning",
-        "Two gates with `confirm` have different values of `vm_id`.",
+        "Two gates with `confirm` have different values of `vm_id`, or one is the Wasm module and one the native module.",
         "Each counts `confirm.per_minute` by itself, so that together they exceed it.";
+    TERMINAL "terminal-filter", "error",
+        "The native module has `terminal_filter: true`.",
+        "Envoy does not start.";
+    KEPT_LOADED "kept-loaded", "warning",
+        "The native module lacks `do_not_close: true`, in Envoy Gateway `doNotClose`.",
+        "After a change of the listener, the count of `confirm.per_minute` begins again.";
+    COUNTER_NAMES "counter-names", "warning",
+        "No static layer has `envoy.reloadable_features.dynamic_modules_strip_custom_stat_prefix: true`, which the native module needs.",
+        "Its counters get a prefix. Alerts and dashboards find them only where Prometheus strips it.";
     FILTER_AFTER_ROUTER "filter-after-router", "error",
         "The gate stands after the router.",
         "Envoy does not start, since the router is the last filter.";
@@ -148,7 +157,7 @@ rules! {
         "A hook has `transport: any`.",
         "Others on the way read its tokens, and change its events.";
     BUFFER_LIMIT "buffer-limit", "error, warning",
-        "A buffer of Envoy is smaller than the largest `max_body_bytes`. A warning for a route's buffer.",
+        "A buffer of Envoy is smaller than the largest `max_body_bytes`. A warning for a route's buffer. The native module sets the listener's itself.",
         "Envoy answers 413, or resets the HTTP/2 stream. A route does not repeat a larger body.";
     HEADER_LIMIT "header-limit", "error",
         "`max_request_headers_kb` or `max_headers_count` allows more than the inbox reads.",

@@ -32,8 +32,9 @@ const DURATIONS: [&str; 21] = [
     "dns_refresh_rate",
 ];
 /// Objects with fields of the user, of the gate, or of a filter that has its own.
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 8] = [
     "configuration",
+    "filter_config",
     "filter_context",
     "filter_metadata",
     "static_layer",

@@ -1,13 +1,14 @@
 //! The gate's own filter.
 
 use super::super::cursor::{Spot, YamlCursor};
-use super::super::gate::HostEnvironment;
+use super::super::gate::{GatePlugin, HostEnvironment};
 use super::bootstrap::{BootstrapView, Extent, FilterView, ManagerView};
 use super::catalog::{
     ELSEWHERE, FAILURE_POLICY, FILTER_AFTER_ROUTER, FILTER_ORDER, GATE_NOWHERE, HOST_FLAG, MISSING_FILE,
     PEER_FILTER, RUNTIME, VM_ID,
 };
 use super::gate::{GateView, HookHop};
+use super::native;
 use super::reporter::Reporter;
 use std::path::Path;
 use std::time::Duration;
@@ -32,8 +33,13 @@ const RETRY_PAUSE: Duration = Duration::from_secs(30);
 
 pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
     for (manager, gate) in bootstrap.gated() {
-        check_plugin(&gate.plugin, reporter);
-        check_machine(bootstrap, &gate.plugin, reporter);
+        match gate.kind {
+            GatePlugin::Wasm => {
+                check_plugin(&gate.plugin, reporter);
+                check_machine(bootstrap, &gate.plugin, reporter);
+            }
+            GatePlugin::Native => native::check(bootstrap, &gate.plugin, reporter),
+        }
         check_order(manager, reporter);
         check_peer(bootstrap, manager, gate, reporter);
     }
@@ -70,7 +76,7 @@ pub(super) fn check_places(bootstrap: &BootstrapView<'_>, plugins: &[Spot], repo
         }
         let wrong =
             "is the gate, and no listener has it as a filter: Envoy refuses the file, or never runs the gate";
-        let remedy = "correct a key or a type above: static_resources.listeners, filter_chains, filters, HttpConnectionManager, http_filters, Wasm, config";
+        let remedy = "correct a key or a type above: static_resources.listeners, filter_chains, filters, HttpConnectionManager, http_filters, Wasm with config, or DynamicModuleFilter";
         reporter.error(&GATE_NOWHERE, at, wrong, remedy);
     }
 }
@@ -153,9 +159,14 @@ fn check_machine(bootstrap: &BootstrapView<'_>, plugin: &YamlCursor<'_>, reporte
             "write `code: {local: {filename: ...}}`",
         );
     };
-    // A manifest names a file of its pod.
+    if let Some(file) = code.at(&["local", "filename"]) {
+        check_file(bootstrap, &file, reporter);
+    }
+}
+
+/// A manifest names a file of its pod.
+pub(super) fn check_file(bootstrap: &BootstrapView<'_>, file: &YamlCursor<'_>, reporter: &mut Reporter) {
     if bootstrap.host == HostEnvironment::Envoy
-        && let Some(file) = code.at(&["local", "filename"])
         && let Some(name) = file.text()
         && !Path::new(name).is_file()
     {
@@ -217,17 +228,26 @@ fn is_peer(filter: &FilterView<'_>) -> bool {
     texts.iter().any(|(text, _)| *text == PEER_KEY)
 }
 
-/// Filters with one `vm_id` share the count of calls.
+/// Wasm filters with one `vm_id` share the count of calls, and native ones always do.
 fn check_machines(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
-    let with_calls = bootstrap.gated().filter(|(_, gate)| gate.confirm.is_some());
-    let machines: Vec<_> = with_calls.filter_map(|(_, gate)| gate.plugin.get("vm_config")).collect();
-    let Some((first, others)) = machines.split_first() else { return };
-    let id = |machine: &YamlCursor<'_>| machine.text_at(&["vm_id"]).unwrap_or_default().to_owned();
-    for other in others.iter().filter(|other| id(other) != id(first)) {
-        let wrong = format!(
-            "differs from {:?}, which another gate of this Envoy has: each counts confirm.per_minute by itself",
-            id(first)
-        );
-        reporter.warn(&VM_ID, other.spot_of("vm_id"), wrong, "write one vm_id in both");
+    let with_calls: Vec<_> = bootstrap
+        .gated()
+        .filter(|(_, gate)| gate.confirm.is_some())
+        .map(|(_, gate)| (gate.kind, &gate.plugin))
+        .collect();
+    let Some(((first_kind, first), others)) = with_calls.split_first() else { return };
+    let id = |plugin: &YamlCursor<'_>| plugin.text_at(&["vm_config", "vm_id"]).unwrap_or_default().to_owned();
+    for (kind, other) in others {
+        if kind != first_kind {
+            let wrong = "is another build of the gate than that of another listener: each counts confirm.per_minute by itself";
+            reporter.warn(&VM_ID, other.spot(), wrong, "take one build for all listeners");
+        } else if *kind == GatePlugin::Wasm && id(other) != id(first) {
+            let wrong = format!(
+                "differs from {:?}, which another gate of this Envoy has: each counts confirm.per_minute by itself",
+                id(first)
+            );
+            let machine = other.get("vm_config").unwrap_or_else(|| (*other).clone());
+            reporter.warn(&VM_ID, machine.spot_of("vm_id"), wrong, "write one vm_id in both");
+        }
     }
 }

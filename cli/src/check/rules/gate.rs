@@ -1,7 +1,7 @@
 //! The gate's configuration, as far as it concerns Envoy's. The loader of the gate checks the rest.
 
 use super::super::cursor::{Spot, YamlCursor};
-use super::super::gate::is_gate;
+use super::super::gate::{GatePlugin, is_gate};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use blobgate::confirm::DEFAULT_TIMEOUT;
@@ -15,7 +15,8 @@ const SAMPLE_TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.e30.c2ln";
 
 /// The gate's filter and its configuration.
 pub(super) struct GateView<'y> {
-    /// The `PluginConfig`.
+    pub(super) kind: GatePlugin,
+    /// The `PluginConfig`, or the `DynamicModuleFilter`.
     pub(super) plugin: YamlCursor<'y>,
     pub(super) hooks: Vec<HookView>,
     pub(super) environment: Option<String>,
@@ -62,9 +63,9 @@ struct GateSettings<'y> {
 }
 
 impl<'y> GateView<'y> {
-    /// The gate of a Wasm filter, if it is one.
-    pub(super) fn of_filter(plugin: YamlCursor<'y>) -> Option<Self> {
-        let settings = plugin.get("configuration").and_then(|any| {
+    /// The gate of a filter, if it is one.
+    pub(super) fn of_filter(kind: GatePlugin, plugin: YamlCursor<'y>) -> Option<Self> {
+        let settings = plugin.get(kind.key()).and_then(|any| {
             let at = any.get("value")?;
             let is_bytes = any.text_at(&["@type"]).is_some_and(|kind| kind.ends_with(".BytesValue"));
             let value = match at.text() {
@@ -75,13 +76,13 @@ impl<'y> GateView<'y> {
             value.get("hooks").is_some().then_some(GateSettings { value, at })
         });
         let Some(settings) = settings else {
-            let none = |plugin| Self { plugin, hooks: Vec::new(), environment: None, confirm: None };
+            let none = |plugin| Self { kind, plugin, hooks: Vec::new(), environment: None, confirm: None };
             return is_gate(&plugin).then(|| none(plugin));
         };
         let hooks = settings.value.get("hooks").and_then(Value::as_array).into_iter().flatten().enumerate();
         let hooks = hooks.filter_map(|(index, hook)| settings.hook(index, hook)).collect();
         let environment = settings.value.get("environment").and_then(Value::as_str).map(str::to_owned);
-        Some(Self { confirm: settings.confirm(), plugin, hooks, environment })
+        Some(Self { confirm: settings.confirm(), kind, plugin, hooks, environment })
     }
 
     pub(super) fn max_body_bytes(&self) -> usize {

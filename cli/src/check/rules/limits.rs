@@ -1,6 +1,7 @@
 //! Sizes: bodies that Envoy must buffer, and heads that the inbox must read.
 
 use super::super::cursor::YamlCursor;
+use super::super::gate::GatePlugin;
 use super::bootstrap::{BootstrapView, Extent, ManagerView};
 use super::catalog::{BUFFER_LIMIT, HEADER_LIMIT};
 use super::delivery::Destinations;
@@ -21,7 +22,11 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
     for (manager, gate) in bootstrap.gated() {
         let needed = number(gate.max_body_bytes());
         let listener = bootstrap.listener(manager).map(|listener| &listener.at);
-        check_body(bootstrap, manager, listener, needed, reporter);
+        // The native module sets the limits of its own stream: bodies of 150,000 bytes pass a listener's 32 KiB.
+        if gate.kind == GatePlugin::Wasm {
+            check_buffers(bootstrap, manager, listener, needed, reporter);
+        }
+        check_body(manager, needed, reporter);
         let has_inbox = manager.hosts.iter().flat_map(|host| &host.routes).any(|route| {
             route.needs_verdict()
                 && route.clusters().iter().any(|(name, _)| destinations.inboxes.contains(name))
@@ -32,26 +37,22 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
     }
 }
 
-fn check_body(
+fn check_buffers(
     bootstrap: &BootstrapView<'_>,
     manager: &ManagerView<'_>,
     listener: Option<&YamlCursor<'_>>,
     needed: f64,
     reporter: &mut Reporter,
 ) {
-    let mut report = |at: &YamlCursor<'_>, key: &str, limit: f64| {
-        if limit < needed {
-            let wrong = format!(
-                "is {limit}, and a hook takes bodies of {needed} bytes: Envoy refuses larger ones before the gate"
-            );
-            reporter.error(&BUFFER_LIMIT, at.spot_of(key), wrong, "write 1048576, or lower max_body_bytes");
-        }
-    };
     let key = "per_connection_buffer_limit_bytes";
     if let Some(listener) = listener {
         match listener.get(key) {
-            Some(limit) => report(listener, key, limit.number().unwrap_or(DEFAULT_BUFFER)),
-            None if bootstrap.extent == Extent::Whole => report(listener, key, DEFAULT_BUFFER),
+            Some(limit) => {
+                check_limit(listener, key, limit.number().unwrap_or(DEFAULT_BUFFER), needed, reporter);
+            }
+            None if bootstrap.extent == Extent::Whole => {
+                check_limit(listener, key, DEFAULT_BUFFER, needed, reporter);
+            }
             None => {}
         }
     }
@@ -59,14 +60,26 @@ fn check_body(
     let key = "initial_stream_window_size";
     let http2 = manager.get("http2_protocol_options");
     if let Some((http2, limit)) = http2.as_ref().and_then(|http2| Some((http2, http2.number_at(&[key])?))) {
-        report(http2, key, limit);
+        check_limit(http2, key, limit, needed, reporter);
     }
+}
+
+fn check_limit(at: &YamlCursor<'_>, key: &str, limit: f64, needed: f64, reporter: &mut Reporter) {
+    if limit < needed {
+        let wrong = format!(
+            "is {limit}, and a hook takes bodies of {needed} bytes: Envoy refuses larger ones before the gate"
+        );
+        reporter.error(&BUFFER_LIMIT, at.spot_of(key), wrong, "write 1048576, or lower max_body_bytes");
+    }
+}
+
+fn check_body(manager: &ManagerView<'_>, needed: f64, reporter: &mut Reporter) {
     for filter in manager.filters.iter().filter(|filter| filter.kind == "Buffer") {
         let key = "max_request_bytes";
         if let Some((fields, limit)) =
             filter.fields.as_ref().and_then(|fields| Some((fields, fields.number_at(&[key])?)))
         {
-            report(fields, key, limit);
+            check_limit(fields, key, limit, needed, reporter);
         }
     }
     for host in &manager.hosts {

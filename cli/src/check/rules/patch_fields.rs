@@ -54,6 +54,9 @@ const OPERATIONS: [&str; 8] = [
 ];
 const CONTEXTS: [&str; 5] = ["ANY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND", "GATEWAY", "WAYPOINT"];
 
+/// The types of the gate's filter.
+const FILTERS: [&str; 2] = [".http.wasm.v3.Wasm", ".http.dynamic_modules.v3.DynamicModuleFilter"];
+
 pub(super) fn check(document: &YamlCursor<'_>, plugins: &[Spot], reporter: &mut Reporter) {
     for (path, known) in KEYS {
         objects(document, path).iter().for_each(|object| check_keys(object, known, reporter));
@@ -109,11 +112,11 @@ fn check_types(value: &YamlCursor<'_>, reporter: &mut Reporter) {
             let wrong = "is missing in a TypedStruct: Envoy does not know its type";
             reporter.error(&PATCH, value.spot_of("type_url"), wrong, "write the type_url of the message");
         }
-        if kind.ends_with(".http.wasm.v3.Wasm")
+        if FILTERS.iter().any(|filter| kind.ends_with(filter))
             && let Some(fields) = value.get("value")
         {
             let wrong = "is no field of this type: istiod drops it, and the filter has no configuration";
-            let remedy = "write udpa.type.v1.TypedStruct as @type and the Wasm type as type_url";
+            let remedy = "write udpa.type.v1.TypedStruct as @type and this type as type_url";
             reporter.error(&PATCH, fields.spot(), wrong, remedy);
         }
     }

@@ -40,7 +40,11 @@ impl EnvoyContext {
             admin_socket_argument: "run/admin.sock".to_owned(),
             health_log: "./run/health.log".to_owned(),
             health_log_argument: "run/health.log".to_owned(),
-            module: "./target/wasm32-wasip1/release/blobgate.wasm".to_owned(),
+            module: ModuleContext {
+                is_native: false,
+                file: "./target/wasm32-wasip1/release/blobgate.wasm".to_owned(),
+            },
+            envoys: tested_envoys(ModuleKind::Wasm),
             variables: vec!["BLOBGATE_TOKEN_KEY".to_owned(), "BLOBGATE_SIGNING_KEY".to_owned()],
             environment: "development".to_owned(),
             hooks: vec![

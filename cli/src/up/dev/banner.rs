@@ -40,7 +40,7 @@ pub(super) fn text(layout: Layout, at: &Addresses, envoy: &str, parts: &Parts) -
     };
     format!(
         r#"
-Blobgate runs, on Envoy {envoy}.
+Blobgate runs, on {envoy}.
 
 {addresses}
 Try `make demo` in another terminal, or send one delivery{repeat}:

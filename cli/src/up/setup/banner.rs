@@ -3,6 +3,7 @@
 use super::{PreparedSetup, services};
 use crate::setup::{Setup, SetupHost};
 use crate::shell;
+use crate::up::envoy::runs_on;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub(super) fn text(prepared: &PreparedSetup, took: Duration) -> String {
     let (tool, admin) = (shell::program(), admin_option(setup));
     format!(
         "
-Blobgate runs on Envoy {version}: ready in {seconds:.1} s.
+Blobgate runs on {envoy}: ready in {seconds:.1} s.
 
 {lines}{order}
 In another terminal:
@@ -42,7 +43,7 @@ In another terminal:
 
 The log follows, and stands in no file. Ctrl-C or `kill {pid}` ends everything.
 ",
-        version = envoy.version,
+        envoy = runs_on(envoy, setup.module),
         seconds = took.as_secs_f32(),
         order = order(prepared, &tool),
         pid = std::process::id(),
@@ -55,6 +56,7 @@ pub(super) fn facts(prepared: &PreparedSetup, took: Duration) -> Value {
         "message": "ready",
         "seconds": took.as_secs_f32(),
         "envoy": prepared.envoy.version,
+        "module": setup.module,
         "hook": callback_url(setup),
         "sandbox": prepared.sandbox.as_ref().map(|sandbox| format!("https://{}", sandbox.address)),
     })

@@ -43,7 +43,7 @@ fn curl_gives_a_first_signed_event() {
         let mut file = OpenOptions::new().append(true).open(&setup).unwrap();
         writeln!(
             file,
-            "module: {}\nports: {{services: {services}, metrics: {metrics}, inbox: {inbox}, admin: {admin}}}",
+            "module_file: {}\nports: {{services: {services}, metrics: {metrics}, inbox: {inbox}, admin: {admin}}}",
             fs::canonicalize(module()).unwrap().display(),
         )
         .unwrap();

@@ -4,7 +4,7 @@ use crate::running::{RunningTool, blobgate, client, kill, processes_in, text};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use blobgate::contract::header::GENERATION_ID;
-use blobgate_testkit::{block, eventually, free_port, module, versions};
+use blobgate_testkit::{GateModule, block, eventually, free_port, module, versions};
 use serde_json::{Value, json};
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -25,7 +25,7 @@ pub(super) struct SetupFolder {
     pub(super) admin: u16,
     inbox: u16,
     services: u16,
-    metrics: u16,
+    pub(super) metrics: u16,
 }
 
 impl SetupFolder {
@@ -65,7 +65,7 @@ impl SetupFolder {
              token_keys: {{\"2026-11\": {{alg: HS256, env: BLOBGATE_TOKEN_KEY}}}}\n\
              services: {{completed: \"{service}\", failed: \"{service}\"}}\n\
              inbox: {{store: \"sqlite:inbox.db\"}}\n\
-             module: {}\n\
+             module_file: {}\n\
              ports: {{services: {}, metrics: {}, inbox: {}, admin: {}}}\n",
             self.edge,
             fs::canonicalize(module()).unwrap().display(),
@@ -74,6 +74,14 @@ impl SetupFolder {
             self.inbox,
             self.admin
         )
+    }
+
+    /// Changes the setup to the native module.
+    pub(super) fn take_native(&self) {
+        let path = |module: GateModule| fs::canonicalize(module.file()).unwrap().display().to_string();
+        let line = |module| format!("module_file: {}\n", path(module));
+        let native = format!("module: native\n{}", line(GateModule::Native));
+        self.replace("blobgate.yaml", &line(GateModule::Wasm), &native);
     }
 
     pub(super) fn write_certificate(&self, names: &[&str]) {
@@ -210,6 +218,7 @@ impl SetupFolder {
     /// Sends an event to a URL of the gate. `None` without an answer.
     pub(super) fn send(&self, url: &str, generation: Uuid) -> Option<u16> {
         let certificate = reqwest::Certificate::from_pem(self.read("certs/edge.pem").as_bytes()).unwrap();
+        let _first = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().tls_certs_only([certificate]).build().unwrap();
         let body = json!({
             "generation_id": generation.to_string(),

@@ -1,20 +1,32 @@
-//! Validates a manifest against its CRD, like an API server.
+//! Validates a manifest against its definition in `tests/crds`, like an API server.
 
 use super::support::repository;
 use serde_json::{Value, json};
 
-/// The faults of an EnvoyFilter, each as `path: fault`.
+/// The faults of a manifest, each as `path: fault`.
 pub(crate) fn faults(manifest: &Value) -> Vec<String> {
-    let validator = jsonschema::draft7::new(&schema()).expect("the definition is a schema");
+    let Some(definition) = definition(manifest) else {
+        return vec![format!("/kind: tests/crds has no {} of {}", manifest["kind"], manifest["apiVersion"])];
+    };
+    let validator = jsonschema::draft7::new(&schema(&definition)).expect("the definition is a schema");
     validator.iter_errors(manifest).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
-/// The CRD's schema without unknown properties. An API server prunes unknown properties, with or without a warning; here
-/// they are faults. The tests skip `x-kubernetes-validations`, which are CEL.
-fn schema() -> Value {
-    let text =
-        std::fs::read_to_string(repository("tests/crds/envoyfilters.networking.istio.io.yaml")).unwrap();
-    let definition: Value = serde_saphyr::from_str(&text).unwrap();
+/// The definition of a manifest's kind and group.
+fn definition(manifest: &Value) -> Option<Value> {
+    let group = manifest["apiVersion"].as_str()?.split('/').next()?;
+    let files = std::fs::read_dir(repository("tests/crds")).unwrap();
+    let definitions = files.map(|file| {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        serde_saphyr::from_str::<Value>(&text).unwrap()
+    });
+    let mut definitions = definitions.filter(|it| it["spec"]["group"] == group);
+    definitions.find(|it| it["spec"]["names"]["kind"] == manifest["kind"])
+}
+
+/// The definition's schema without unknown properties. An API server prunes unknown properties, with or without a warning;
+/// here they are faults. The tests skip `x-kubernetes-validations`, which are CEL.
+fn schema(definition: &Value) -> Value {
     let version = &definition["spec"]["versions"][0];
     let group_version =
         format!("{}/{}", definition["spec"]["group"].as_str().unwrap(), version["name"].as_str().unwrap());
@@ -33,11 +45,13 @@ fn schema() -> Value {
     schema
 }
 
+/// Only schemas with a type: the others are alternatives, as in `oneOf`.
 fn close(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
             let open = object.get("x-kubernetes-preserve-unknown-fields") == Some(&Value::Bool(true));
-            if object.contains_key("properties") && !open && !object.contains_key("additionalProperties") {
+            let is_object = object.get("type") == Some(&json!("object")) && object.contains_key("properties");
+            if is_object && !open && !object.contains_key("additionalProperties") {
                 object.insert("additionalProperties".to_owned(), Value::Bool(false));
             }
             object.values_mut().for_each(close);
