@@ -24,6 +24,9 @@ pub(super) struct SetupDraft {
     pub(super) run: String,
 }
 
+const PATH_REMEDY: &str =
+    "write a path such as /webhook: segments of A-Z a-z 0-9 . _ ~ -, with no slash at the end";
+
 /// The default of `run` in setup files.
 pub(super) const RUN: &str = "run";
 
@@ -66,7 +69,15 @@ impl SetupDraft {
     /// Loads the text as `blobgate up` does. Returns the first fault.
     pub(super) fn check(&self) -> Result<Setup, SetupFault> {
         Setup::parse(SETUP_FILE.as_ref(), &self.text()).map_err(|faults| {
-            let first = faults.into_iter().next();
+            let first = faults.into_iter().next().map(|fault| match fault.field.as_str() {
+                // A person writes it without the token.
+                "hook.path" => SetupFault {
+                    wrong: fault.wrong.replace("/{token}\"", "\""),
+                    remedy: PATH_REMEDY.to_owned(),
+                    ..fault
+                },
+                _ => fault,
+            });
             first.unwrap_or_else(|| SetupFault {
                 line: 0,
                 column: 0,
