@@ -64,7 +64,7 @@ impl SetupTokenKey {
         match value.filter(|value| !value.is_empty()) {
             Some(value) => Ok(Some(value)),
             None => bail!(
-                "cannot find the key: {} has no line {variable}=.... Add it, or set the variable",
+                "no key: {} has no line {variable}=.... Add it, or set the variable",
                 setup.resolve(SECRETS_ENV.as_ref()).display()
             ),
         }
