@@ -55,15 +55,15 @@ impl Addresses {
     }
 }
 
-/// The names and addresses of a configuration's listeners. `None` for a file that is no YAML.
-pub(super) fn listeners(text: &str) -> Option<Vec<(String, SocketAddr)>> {
-    let yaml = parse_yaml(text).ok()?;
+/// The names and addresses of a configuration's listeners; none for a file that is no YAML.
+pub(super) fn listeners(text: &str) -> Vec<(String, SocketAddr)> {
+    let yaml = parse_yaml(text).unwrap_or_default();
     let all = yaml.pointer("/static_resources/listeners").and_then(Value::as_array);
     let named = |listener: &Value| {
         let name = listener.get("name").and_then(Value::as_str).unwrap_or_default();
         Some((name.to_owned(), socket_address(listener.get("address")?)?))
     };
-    Some(all.into_iter().flatten().filter_map(named).collect())
+    all.into_iter().flatten().filter_map(named).collect()
 }
 
 fn address(yaml: &Value, kind: &str, name: &str, place: &str) -> Result<SocketAddr, Error> {
@@ -120,10 +120,10 @@ mod tests {
     fn lists_the_listeners() {
         let expected = [("edge", 8443), ("plaintext", 8080), ("services", 8090), ("metrics", 9901)];
         let expected = expected.map(|(name, port)| (name.to_owned(), local(port)));
-        assert_eq!(listeners(SHIPPED), Some(expected.into()));
-        assert_eq!(listeners("a: [1"), None);
+        assert_eq!(listeners(SHIPPED), expected);
+        assert_eq!(listeners("a: [1"), []);
         let pipe = "static_resources: {listeners: [{name: a, address: {pipe: {path: x}}}]}";
-        assert_eq!(listeners(pipe), Some(Vec::new()));
+        assert_eq!(listeners(pipe), []);
     }
 
     #[test]

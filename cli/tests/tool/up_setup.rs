@@ -34,6 +34,12 @@ fn stores_and_delivers_a_signed_event() {
     let delivered = up.line(" gate      delivered completed ");
     assert!(delivered.ends_with(&format!("{generation} hook=veo3 attempt=1 status=200")), "{delivered}");
 
+    // A typing mistake in the app's path.
+    let wrong = folder.callback_url("order-18").replace("/webhook/", "/webhok/");
+    assert_eq!(folder.send(&wrong, generation), Some(404));
+    let line = up.line("gate      answered 404: no hook has this path; source=127.0.0.1");
+    assert!(!line.contains("webhok"), "{line}");
+
     // A forged token is refused, and the line has no part of it.
     let url = folder.callback_url("order-18");
     let (base, token) = url.rsplit_once('/').unwrap();
@@ -185,9 +191,11 @@ fn uses_an_edited_envoy_yaml() {
     assert!(error.ends_with(REMEDY), "{error}");
 
     // It has no listener to wait for, and is not ready either.
-    folder.write("envoy.yaml", "nonsense: [\n", 0o644);
-    let error = folder.fails(&[]);
-    assert!(error.starts_with("blobgate: Envoy does not start: ") && error.ends_with(REMEDY), "{error}");
+    for text in ["nonsense: [\n", "static_resourcs: {}\n"] {
+        folder.write("envoy.yaml", text, 0o644);
+        let error = folder.fails(&[]);
+        assert!(error.starts_with("blobgate: Envoy does not start: ") && error.ends_with(REMEDY), "{error}");
+    }
 
     fs::remove_file(folder.path().join("envoy.yaml")).unwrap();
     folder.up(&[]).ends_well_by("TERM");

@@ -16,9 +16,11 @@ impl PreparedSetup {
         let envoy_text = regular_file::open(&setup.resolve(&self.envoy_file))
             .and_then(std::io::read_to_string)
             .map_err(|why| unprepared(&self.envoy_file, why))?;
-        // Envoy itself reports a file that is no YAML. Until then, nothing may look ready.
-        let envoy_listeners =
-            addresses::listeners(&envoy_text).unwrap_or_else(|| vec![("edge".to_owned(), setup.listen)]);
+        // Envoy itself reports a file without valid listeners. Until then, nothing may look ready.
+        let mut envoy_listeners = addresses::listeners(&envoy_text);
+        if envoy_listeners.is_empty() {
+            envoy_listeners.push(("edge".to_owned(), setup.listen));
+        }
         let named = |name: &str| envoy_listeners.iter().find(|(known, _)| known == name).map(|(_, at)| *at);
         let admin = self.inbox_address("BLOBGATE_INBOX_ADMIN", setup.ports.admin);
         let mut listeners: Vec<SocketAddr> = envoy_listeners.iter().map(|(_, at)| *at).collect();
