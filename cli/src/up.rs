@@ -25,6 +25,7 @@ use crate::render::SwapError;
 use crate::setup::{ModuleKind, SETUP_FILE, SetupError};
 use anyhow::Result;
 use dev::DevOptions;
+pub(crate) use plan::reachable;
 use plan::{Layout, Role};
 use setup::{ProviderChoice, SetupOptions};
 use std::io;

@@ -3,6 +3,7 @@
 use crate::mint::{SetupTokenKey, audience};
 use crate::setup::{Setup, SetupHost};
 use crate::shell;
+use crate::up::reachable;
 use anyhow::Result;
 use std::net::Ipv4Addr;
 use uuid::Uuid;
@@ -105,9 +106,12 @@ impl<'a> AppLines<'a> {
 
     /// The name may have no address yet, or the address of a load balancer.
     fn resolve(&self) -> String {
+        let listen = self.setup.listen;
         match &self.setup.host {
+            _ if self.setup.public_port.is_some_and(|port| port != listen.port()) => {
+                format!(" --connect-to ::{}", reachable(listen))
+            }
             SetupHost::Name(name) if name != "localhost" => {
-                let listen = self.setup.listen;
                 let ip = if listen.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { listen.ip() };
                 format!(" --resolve {name}:{}:{ip}", listen.port())
             }

@@ -2,7 +2,7 @@
 
 use super::{CERTIFICATE, CERTIFICATE_KEY};
 use crate::render::scalar::quote;
-use crate::setup::{HostUse, SETUP_FILE, Setup, SetupFault, SetupHost};
+use crate::setup::{PublicHost, SETUP_FILE, Setup, SetupFault};
 
 /// What a new setup file has. The texts are as a person wrote them.
 #[derive(Clone)]
@@ -33,12 +33,13 @@ pub(super) const RUN: &str = "run";
 impl SetupDraft {
     /// Whether the host is a name or an address of this machine alone.
     pub(super) fn is_local(&self) -> bool {
-        SetupHost::parse(&self.host, HostUse::Public).is_ok_and(|host| host.is_loopback())
+        PublicHost::parse(&self.host).is_ok_and(|public| public.host.is_loopback())
     }
 
     /// The names of a certificate for the host.
     pub(super) fn certificate_names(&self) -> Vec<String> {
-        let mut names = vec![self.host.to_ascii_lowercase()];
+        let host = PublicHost::parse(&self.host).map(|public| public.host.to_string());
+        let mut names = vec![host.unwrap_or_default()];
         if self.is_local() {
             names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
             names.sort();
@@ -89,10 +90,11 @@ impl SetupDraft {
     }
 
     pub(super) fn text(&self) -> String {
+        let port = PublicHost::parse(&self.host).ok().and_then(|public| public.port);
         let listen = match (&self.listen, self.is_local()) {
-            (Some(listen), _) => listen.as_str(),
-            (None, true) => "127.0.0.1:8443",
-            (None, false) => "0.0.0.0:443",
+            (Some(listen), _) => listen.clone(),
+            (None, true) => format!("127.0.0.1:{}", port.unwrap_or(8443)),
+            (None, false) => format!("0.0.0.0:{}", port.unwrap_or(443)),
         };
         let environment = match (&self.environment, self.is_local()) {
             (Some(environment), _) => environment.as_str(),
@@ -126,7 +128,7 @@ services: {{completed: {completed}, failed: {failed}}}
 inbox: {{store: {store}}}
 {run}",
             host = scalar(&self.host),
-            listen = scalar(listen),
+            listen = scalar(&listen),
             environment = scalar(environment),
             hook = scalar(&self.hook),
             path = scalar(&format!("{}/{{token}}", self.path)),
@@ -179,6 +181,12 @@ mod tests {
             let setup = draft(host).check().unwrap();
             assert!(setup.listen.ip().is_loopback(), "{host}: {}", setup.listen);
         }
+        let setup = draft("Hooks.example.com:8443").check().unwrap();
+        assert_eq!(
+            (setup.listen.port(), setup.hook_url().as_str()),
+            (8443, "https://hooks.example.com:8443/webhook")
+        );
+        assert_eq!(draft("Hooks.example.com:8443").certificate_names(), ["hooks.example.com"]);
         assert!(draft("hooks.example.com").check().unwrap().listen.ip().is_unspecified());
     }
 

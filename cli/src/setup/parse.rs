@@ -2,7 +2,7 @@
 
 use super::error::SetupFault;
 use super::gate;
-use super::host::{HostUse, SetupHost};
+use super::host::PublicHost;
 use super::listeners;
 use super::module::ModuleKind;
 use super::reader::{SetupReader, show};
@@ -117,10 +117,12 @@ fn setup(file: &Path, root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option
     }
     let gate = gate::check(root, reader).to_json();
     let services = services.and_then(|services| service_urls(&services, reader));
+    let host = host?;
     let setup = Setup {
         file: file.to_owned(),
         folder: folder(file),
-        host: host?,
+        host: host.host,
+        public_port: host.port,
         listen: listen?,
         certificate: certificate?,
         certificate_key: certificate_key?,
@@ -199,9 +201,9 @@ fn folder(file: &Path) -> PathBuf {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
 }
 
-fn host_of(value: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<SetupHost> {
+fn host_of(value: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<PublicHost> {
     let text = reader.text(value, "the public name, such as hooks.example.com")?;
-    match SetupHost::parse(text, HostUse::Public) {
+    match PublicHost::parse(text) {
         Ok(host) => Some(host),
         Err(why) => {
             reader.fault(value.spot(), why.to_string(), why.remedy());

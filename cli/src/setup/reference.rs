@@ -17,7 +17,7 @@ fn rows() -> Vec<[String; 3]> {
         (
             "host",
             "required".into(),
-            "The public name, or an IP address: no scheme, port or path. The certificate names it.",
+            "The public name, or an IP address. The certificate names it. `hooks.example.com:443` is for a public port that is not the one of `listen`, as behind a balancer.",
         ),
         (
             "listen",

@@ -138,7 +138,10 @@ fn refuses_wrong_values() {
     let host =
         |value: &str, sentence: &str| refuses("hooks.example.com", value, &format!("1:1 host {sentence}"));
     host("https://hooks.example.com", "has a scheme; write the name alone, such as hooks.example.com");
-    host("hooks.example.com:443", "has a port; write the port in `listen`");
+    host(
+        "hooks.example.com:99999",
+        "has no port from 1 to 65535 after its colon; write the name alone, or with the public port, such as hooks.example.com:8443",
+    );
     host("123", "is 123; write the public name, such as hooks.example.com");
     host("[a]", "is a list; write the public name, such as hooks.example.com");
     host(
@@ -290,6 +293,26 @@ fn shows_faults_of_the_gate_in_the_words_of_the_setup() {
 }
 
 #[test]
+fn a_url_has_the_public_port() {
+    let url = |to: &str| accepts("host: hooks.example.com", to).hook_url();
+    let listen = "listen: 0.0.0.0:8443\nhost: hooks.example.com";
+    assert_eq!(url(listen), "https://hooks.example.com:8443/webhook");
+    assert_eq!(url(&format!("{listen}:443")), "https://hooks.example.com/webhook");
+    assert_eq!(url("host: \"[2001:db8::7]:8443\""), "https://[2001:db8::7]:8443/webhook");
+    refuses(
+        "http://127.0.0.1:5000",
+        "https://hooks.example.com",
+        "11:12 services.completed is this setup's own listener (listen), so deliveries would run in a circle; write the address of your service",
+    );
+    let text = SETUP.replace("host: hooks.example.com", "host: hooks.example.com:444").replacen(
+        "http://127.0.0.1:5000",
+        "https://hooks.example.com:444",
+        1,
+    );
+    assert!(faults(&text).join("").contains("own listener (host)"), "{:?}", faults(&text));
+}
+
+#[test]
 fn takes_long_paths_with_digits_and_both_cases() {
     for path in [
         "/home/Ann2026/Projects/My-Gate/certs/fullchain",
@@ -323,9 +346,9 @@ fn never_shows_a_secret() {
 
 #[test]
 fn shows_the_first_fault_and_counts_the_others() {
-    let faults = parse("host: a:1\nlisten: 1\n").err().unwrap();
+    let faults = parse("host: a:x\nlisten: 1\n").err().unwrap();
     let more = faults.len() - 1;
     let error = SetupError::invalid(Path::new("g/blobgate.yaml"), faults).to_string();
-    let start = "cannot use g/blobgate.yaml:1:1: host has a port; write the port in `listen` (";
+    let start = "cannot use g/blobgate.yaml:1:1: host has no port from 1 to 65535 after its colon; write the name alone, or with the public port, such as hooks.example.com:8443 (";
     assert_eq!(error, format!("{start}`blobgate check g/blobgate.yaml` shows {more} more)"));
 }
