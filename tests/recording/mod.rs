@@ -6,7 +6,6 @@
     unreachable_pub
 )]
 
-use blobgate::contract::header;
 use blobgate::exchange::{CallError, Counter, Host, LogHost, Property, SharedCell, VersionConflict};
 use blobgate::headers::Headers;
 use blobgate::sanitize::is_reserved;
