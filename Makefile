@@ -167,7 +167,7 @@ bench-smoke: build native empty-native ## run every bench briefly with debug bui
 	benches/run --smoke
 	benches/inbox/run --smoke
 
-oncall: build tools ## try faults on real stacks with a real Prometheus, and evaluate each expression of rules and dashboard
+oncall: build native tools ## try faults on real stacks with a real Prometheus, and evaluate each expression of rules and dashboard
 	@dev/need cargo cc openssl prometheus
 	cargo test --locked --workspace --test oncall -- expressions selectors
 	RUST_TEST_THREADS=16 cargo test --locked --workspace --test oncall -- --skip expressions --skip selectors
@@ -191,7 +191,7 @@ boot: build tools ## boot Debian 12 in a container, and run the units there; nee
 	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
 	tests/systemd/boot
 
-compose: ## build the images, run docker-compose.yml and compose.production.yaml, and check the results; needs Docker
+compose: ## build the images, run docker-compose.yml and compose.production.yaml, and check the results; needs Docker; MODULE=native: with the native module
 	tests/compose/run
 
 validate: build tools ## validate envoy.yaml with Envoy; ENVOYS as for test

@@ -1,7 +1,7 @@
 //! The text of a new setup file, and its check by the loader of setup files.
 
 use super::{CERTIFICATE, CERTIFICATE_KEY};
-use crate::setup::{SETUP_FILE, Setup, SetupFault};
+use crate::setup::{ModuleKind, SETUP_FILE, Setup, SetupFault};
 use std::net::IpAddr;
 
 /// What a new setup file has. The texts are as a person wrote them.
@@ -22,6 +22,7 @@ pub(super) struct SetupDraft {
     pub(super) failed_service: Option<String>,
     pub(super) store: String,
     pub(super) run: String,
+    pub(super) module: ModuleKind,
 }
 
 /// The default of `run` in setup files.
@@ -97,6 +98,10 @@ impl SetupDraft {
             RUN => String::new(),
             run => format!("run: {}\n", scalar(run)),
         };
+        let module = match self.module {
+            ModuleKind::Wasm => "",
+            ModuleKind::Native => "module: native  # needs Envoy 1.38\n",
+        };
         let failed = self.failed_service.as_deref().unwrap_or(&self.service);
         format!(
             "\
@@ -114,7 +119,7 @@ hook:
 {api_key}token_keys: {{\"{kid}\": {{alg: HS256, env: BLOBGATE_TOKEN_KEY}}}}  # in secrets/env
 services: {{completed: {completed}, failed: {failed}}}
 inbox: {{store: {store}}}
-{run}",
+{run}{module}",
             host = scalar(&self.host),
             listen = scalar(listen),
             environment = scalar(environment),

@@ -1,6 +1,7 @@
 //! The text once all parts run.
 
 use super::{PreparedSetup, services};
+use crate::mint::SetupTokenKey;
 use crate::setup::{Setup, SetupHost};
 use crate::up::envoy::runs_on;
 use crate::up::program_name;
@@ -105,26 +106,11 @@ Order a generation from the sandbox. It calls back{how}:
 /// A line that sets `url`.
 fn url_line(prepared: &PreparedSetup, tool: &str) -> String {
     let setup = &prepared.setup;
-    let secrets = prepared.shown_folder.join(crate::setup::SECRETS_ENV);
-    let secrets = if secrets.is_absolute() { secrets } else { Path::new(".").join(secrets) };
-    let secrets = quoted(&secrets.display().to_string());
-    let keys = setup.token_keys.as_ref().and_then(Value::as_object);
-    // The last one is the newest.
-    let Some((kid, key)) = keys.and_then(|keys| keys.iter().next_back()) else {
-        return format!("  url={}", setup.hook_url());
-    };
-    let field = |name| key.get(name).and_then(Value::as_str).unwrap_or_default();
-    let (prefix, signer) = match field("alg") {
-        "HS256" => (format!("set -a; . {secrets}; "), format!("--key-env {}", field("env"))),
-        // The gate has the public half alone.
-        _ => (String::new(), "--key-file YOUR-PRIVATE-KEY.pem".to_owned()),
-    };
-    format!(
-        "  url=$({prefix}{tool} mint {signer} --kid {} --aud {} \\\n    --url {} --job order-17)",
-        quoted(kid),
-        quoted(&format!("{}/{}", setup.environment, setup.hook.name)),
-        quoted(&setup.hook_url()),
-    )
+    let Ok(key) = SetupTokenKey::newest(setup) else { return format!("  url={}", setup.hook_url()) };
+    // Of an EdDSA key the setup has the public half alone.
+    let signer = if key.variable.is_some() { "" } else { " --key-file YOUR-PRIVATE-KEY.pem" };
+    let file = quoted(&setup.file.display().to_string());
+    format!("  url=$({tool} mint --setup {file}{signer} --job order-17)")
 }
 
 /// A word of a shell.
