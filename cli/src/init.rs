@@ -32,7 +32,7 @@ pub(crate) struct Args {
     /// The new folder, or one that has none of the files yet
     #[arg(default_value = ".")]
     folder: PathBuf,
-    /// The public host name in callback URLs; localhost for a trial here
+    /// The public host name in callback URLs, perhaps with :PORT; localhost for a trial here
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     host: Option<String>,
     /// The address of your app [default: http://127.0.0.1:5000]
