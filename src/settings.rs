@@ -220,10 +220,16 @@ impl<'v> Node<'v> {
 
     /// The value is valid by itself, but conflicts with another part of the configuration.
     pub(crate) fn conflict(&self, why: &str, expected: &str) -> ConfigError {
-        ConfigError::new(
-            &self.name_of_field(),
-            format_args!("is {}, which {why}; write {expected}", self.show()),
-        )
+        match self.value {
+            // The kind of value is no part of the conflict.
+            Value::Array(_) | Value::Object(_) => {
+                ConfigError::new(&self.name_of_field(), format_args!("{why}; write {expected}"))
+            }
+            _ => ConfigError::new(
+                &self.name_of_field(),
+                format_args!("is {}, which {why}; write {expected}", self.show()),
+            ),
+        }
     }
 
     pub(crate) fn duplicate(&self, key: &str, value: &str) -> ConfigError {

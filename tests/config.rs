@@ -623,9 +623,9 @@ fn reads_any_and_all_of_one_proof_alike() {
 #[test]
 fn rejects_invalid_trust_rules() {
     const FORMS: &str = "write open, {any_of: [...]} or {all_of: [...]} with token and confirmed";
-    const NO_BUDGET: &str = "hooks[0].trust is an object, which lets unauthenticated senders spend the budget of calls to the provider; \
+    const NO_BUDGET: &str = "hooks[0].trust lets unauthenticated senders spend the budget of calls to the provider; \
                              write {any_of: [confirmed], unprotected_budget: true} to allow that";
-    const BUDGET: &str = "hooks[0].trust is an object, which names token, and unprotected_budget is only for confirmed alone; \
+    const BUDGET: &str = "hooks[0].trust names token, and unprotected_budget is only for confirmed alone; \
                           write the rule without unprotected_budget";
     let refused = |trust: &str, sentence: &str| complete_refused("/hooks/0/trust", trust, sentence);
     refused("closed", &format!("hooks[0].trust is \"closed\"; {FORMS}"));
@@ -639,7 +639,7 @@ fn rejects_invalid_trust_rules() {
     refused("{unprotected_budget: true}", &format!("hooks[0].trust is an object; {FORMS}"));
     refused(
         "{any_of: [token], all_of: [confirmed]}",
-        "hooks[0].trust is an object, which has both any_of and all_of; write one of them",
+        "hooks[0].trust has both any_of and all_of; write one of them",
     );
     refused(
         "{one_of: [token]}",
@@ -690,11 +690,11 @@ fn rejects_conflicting_sections() {
     let without = |key: &str, sentence: &str| refused(&complete_with(key, None), sentence);
     without(
         "/token",
-        "hooks[0].trust is an object, which names token, and the section token is missing; write a section token with keys",
+        "hooks[0].trust names token, and the section token is missing; write a section token with keys",
     );
     without(
         "/confirm",
-        "hooks[0].trust is an object, which names confirmed, and the section confirm is missing; write a section confirm with cluster and authority",
+        "hooks[0].trust names confirmed, and the section confirm is missing; write a section confirm with cluster and authority",
     );
     complete_refused(
         "/hooks/0/path",
@@ -1193,7 +1193,7 @@ fn rejects_ranges_of_whole_families() {
         hook_refused(
             &format!("source: {ranges}"),
             &format!(
-                "hooks[0].source is a list, which covers every {family} address; \
+                "hooks[0].source covers every {family} address; \
                  write any if that is meant"
             ),
         );
@@ -1212,7 +1212,7 @@ fn rejects_ranges_of_whole_families() {
     ] {
         hook_refused(
             &format!("transport: {{behind_proxy: {ranges}}}"),
-            "hooks[0].transport.behind_proxy is a list, which covers more than a sixteenth of the internet: any \
+            "hooks[0].transport.behind_proxy covers more than a sixteenth of the internet: any \
              host there could set the client address; write only the addresses and ranges of your proxies",
         );
     }

@@ -28,6 +28,7 @@ mod rfc3339;
 mod sandbox;
 mod schema;
 mod setup;
+mod shell;
 mod table;
 mod up;
 #[cfg(test)]

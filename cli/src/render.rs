@@ -4,7 +4,7 @@ mod context;
 mod diff;
 mod digests;
 mod files;
-mod scalar;
+pub(crate) mod scalar;
 mod swap;
 mod template;
 

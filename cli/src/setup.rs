@@ -14,11 +14,13 @@ mod parse;
 mod preflight;
 mod provider;
 mod reader;
+pub(crate) mod regular_file;
 mod service;
+mod store;
 
 pub(crate) use authorities::CertificateAuthorities;
 pub(crate) use error::{SetupError, SetupFault};
-pub(crate) use host::SetupHost;
+pub(crate) use host::{PublicHost, SetupHost};
 pub(crate) use module::{ModuleKind, ModulePlace};
 pub(crate) use provider::ProviderEndpoint;
 pub(crate) use service::{ServiceScheme, ServiceUrl};
@@ -46,6 +48,8 @@ pub(crate) struct Setup {
     pub(crate) folder: PathBuf,
     /// The public name.
     pub(crate) host: SetupHost,
+    /// `None`: the port of `listen`.
+    pub(crate) public_port: Option<u16>,
     pub(crate) listen: SocketAddr,
     pub(crate) certificate: PathBuf,
     pub(crate) certificate_key: PathBuf,
@@ -148,7 +152,7 @@ impl Setup {
             SetupHost::Ip(ip) if ip.is_ipv6() => format!("[{ip}]"),
             host => host.to_string(),
         };
-        let port = match self.listen.port() {
+        let port = match self.public_port.unwrap_or(self.listen.port()) {
             443 => String::new(),
             port => format!(":{port}"),
         };
@@ -179,7 +183,7 @@ impl Setup {
         match env_file::read(&self.resolve(Path::new(SECRETS_ENV))) {
             Ok(variables) => Ok(variables),
             Err(EnvFileError::Unreadable(why)) if why.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            Err(why) => Err(SetupError::unusable(SECRETS_ENV, why, "Correct it: each line is NAME=value")),
+            Err(why) => Err(SetupError::unusable(SECRETS_ENV, &why, why.remedy())),
         }
     }
 

@@ -25,6 +25,7 @@ use crate::render::SwapError;
 use crate::setup::{ModuleKind, SETUP_FILE, SetupError};
 use anyhow::Result;
 use dev::DevOptions;
+pub(crate) use plan::reachable;
 use plan::{Layout, Role};
 use setup::{ProviderChoice, SetupOptions};
 use std::io;
@@ -175,11 +176,6 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 fn tool() -> Result<PathBuf, Error> {
     std::env::current_exe()
         .map_err(|why| Error::Unprepared { place: "this program's own path".to_owned(), why: why.into() })
-}
-
-/// The path of this program on the user's command line, for commands to copy.
-fn program_name() -> String {
-    std::env::args().next().unwrap_or_else(|| "blobgate".to_owned())
 }
 
 /// The sentence of a failed `inbox migrate`.

@@ -70,7 +70,7 @@ pub(crate) enum HookStep {
 pub(crate) enum BodyStep {
     Continue,
     Buffer,
-    /// The part goes nowhere: the request has its response.
+    /// Envoy drops the part: the request has its response.
     Discard,
 }
 

@@ -15,8 +15,11 @@ from gate import BLOBGATE, ROOT, Broken, last_line, run
 TUTORIAL = ROOT / "tests/tutorial"
 URL, AUDIENCE, HOOK = "https://hooks.example.com:4443/videos/done", "staging/shorts", "shorts"
 JOB, GENERATION = "order-17", "ffd473d5-5bef-4e14-bf22-8d559be3c19f"
-CHECKS = 5
-# Each prints a URL, the event of a body, and what comes of the same body with another signature.
+CHECKS = 6
+# The jobs that are none.
+REFUSED = 7
+# Each prints a URL, the event of a body, what comes of the same body with another
+# signature, and a line for each job that is none.
 IN_PYTHON = """
 import sys
 body, genuine, forged = sys.argv[1].encode(), json.loads(sys.argv[2]), json.loads(sys.argv[3])
@@ -27,6 +30,11 @@ try:
     print("passes:", verified(body, forged))
 except Exception as error:
     print(type(error).__name__)
+for job in (17, None, "", "a/b", "order 28", "order-17\\n", "x" * 65):
+    try:
+        print(job, callback_url(job))
+    except ValueError as error:
+        print(error)
 """
 IN_JAVASCRIPT = """
 import { callbackUrl, expect, verified } from "./gate.mjs";
@@ -38,6 +46,13 @@ try {
   console.log("passes:", verified(Buffer.from(body), JSON.parse(forged)));
 } catch (error) {
   console.log(error.constructor.name);
+}
+for (const job of [17, null, "", "a/b", "order 28", "order-17\\n", "x".repeat(65)]) {
+  try {
+    console.log(job, await callbackUrl(job));
+  } catch (error) {
+    console.log(error.message);
+  }
 }
 """
 
@@ -93,10 +108,10 @@ def results(command, folder, keys, announced):
     arguments = [body, *(json.dumps(headers(body, key)) for key in (keys["BLOBGATE_SIGNING_KEY"], "whsec_" + "A" * 43 + "="))]
     done = run([*command, *arguments], cwd=folder, env=keys | {"NO_PROXY": "127.0.0.1"})
     lines = done.stdout.splitlines()
-    if done.returncode or len(lines) != 3:
+    if done.returncode or len(lines) != 3 + REFUSED:
         yield from (("runs", last_line(done)) for _ in range(CHECKS))
         return
-    url, event, forged = lines
+    url, event, forged, *refused = lines
     base, token = url.rsplit("/", 1)
     head, claims, signature = token.split(".")
     yield "the URL is the hook's", unlike("the URL", base, URL)
@@ -110,6 +125,8 @@ def results(command, folder, keys, announced):
     expected = {"hook": HOOK, "generation_id": GENERATION, "job": JOB}
     yield "the inbox gets the announcement", unlike("the announcements", announced.bodies, [("/expect", expected)])
     verified = unlike("the event", json.loads(event), json.loads(body))
+    sentence = "job is no text of 1 to 64 letters, digits, `.`, `_`, `~` or `-`"
+    yield "another job is refused", unlike("the refusals", refused, [sentence] * REFUSED)
     yield "only a genuine event verifies", verified or unlike("another signature", forged, "WebhookVerificationError")
 
 

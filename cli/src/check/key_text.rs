@@ -4,6 +4,8 @@ use blobgate::contract::signature::KEY_PREFIX;
 
 /// Shorter texts are names. A key has at least 32 bytes.
 const MIN_LENGTH: usize = 31;
+/// The longest part of a UUID has 12 characters.
+const MIN_PART: usize = 24;
 /// A random text of this length has at least these digits, and a name rarely has.
 const MIN_DIGITS: usize = 3;
 
@@ -14,7 +16,13 @@ pub(crate) fn is_like_key(text: &str) -> bool {
     let is_mixed = has(u8::is_ascii_lowercase) && has(u8::is_ascii_uppercase);
     let has_parts = text.trim_end_matches('=').bytes().any(|byte| !byte.is_ascii_alphanumeric());
     let is_random = text.len() >= MIN_LENGTH && digits >= MIN_DIGITS && (is_mixed || !has_parts);
-    is_random || (text.starts_with(KEY_PREFIX) && text.len() > KEY_PREFIX.len())
+    let has_random_part = text.split(['_', '-']).any(|part| {
+        let digits = part.bytes().filter(u8::is_ascii_digit).count();
+        part.len() >= MIN_PART
+            && digits >= MIN_DIGITS
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    });
+    is_random || has_random_part || (text.starts_with(KEY_PREFIX) && text.len() > KEY_PREFIX.len())
 }
 
 /// A line of a file with stars in the place of each key.
@@ -49,6 +57,7 @@ mod tests {
         for key in [
             "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
             "whsec_short",
+            "rb_live_4f8a9b7c6d5e4f3a2b1c0d9e",
             "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
             "9F86D081884C7D659A2FEAA0C55AD015",
             "q1B/5t+oG2cHq8x0yQbYw3Yk6m9WlqR0pV5uT4e1ZkM=",
@@ -63,6 +72,7 @@ mod tests {
             "/target/wasm32-wasip1/release/blobgate",
             "per_connection_buffer_limit_bytes",
             "whsec_",
+            "veo3-550e8400-e29b-41d4-a716-446655440000",
         ] {
             assert!(!is_like_key(name), "{name}");
         }

@@ -2,9 +2,10 @@
 
 use crate::mint::{SetupTokenKey, audience};
 use crate::setup::{Setup, SetupHost};
+use crate::shell;
+use crate::up::reachable;
 use anyhow::Result;
 use std::net::Ipv4Addr;
-use std::path::Path;
 use uuid::Uuid;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -63,7 +64,7 @@ impl<'a> AppLines<'a> {
         let admin = format!("http://127.0.0.1:{}", self.setup.ports.admin);
         let signing = self.setup.signing_keys.first().map_or("BLOBGATE_SIGNING_KEY", String::as_str);
         let (certificate, setup) =
-            (shell(&self.setup.resolve(&self.setup.certificate)), shell(&self.setup.file));
+            (shell::path(&self.setup.resolve(&self.setup.certificate)), shell::path(&self.setup.file));
         let values = [
             ("@PYTHON_KEY@", self.python_key()),
             ("@JS_KEY@", self.javascript_key()),
@@ -80,7 +81,7 @@ impl<'a> AppLines<'a> {
             ("@SIGNING@", signing),
             ("@GENERATION@", &generation),
             ("@RESOLVE@", &self.resolve()),
-            ("@TOOL@", &shell(Path::new(&tool()))),
+            ("@TOOL@", &shell::program()),
             ("@CERTIFICATE@", &certificate),
             ("@SETUP@", &setup),
         ];
@@ -105,47 +106,16 @@ impl<'a> AppLines<'a> {
 
     /// The name may have no address yet, or the address of a load balancer.
     fn resolve(&self) -> String {
+        let listen = self.setup.listen;
         match &self.setup.host {
+            _ if self.setup.public_port.is_some_and(|port| port != listen.port()) => {
+                format!(" --connect-to ::{}", reachable(listen))
+            }
             SetupHost::Name(name) if name != "localhost" => {
-                let listen = self.setup.listen;
                 let ip = if listen.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { listen.ip() };
                 format!(" --resolve {name}:{}:{ip}", listen.port())
             }
             _ => String::new(),
-        }
-    }
-}
-
-/// The path of this program on the user's command line, for commands to copy.
-pub(super) fn tool() -> String {
-    std::env::args().next().unwrap_or_else(|| "blobgate".to_owned())
-}
-
-/// A path as one word of a shell.
-pub(super) fn shell(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |character: char| character.is_ascii_alphanumeric() || "/._-+:@%,".contains(character);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::shell;
-    use std::path::Path;
-
-    #[test]
-    fn quotes_paths_for_a_shell() {
-        for (path, word) in [
-            ("my-gate/blobgate.yaml", "my-gate/blobgate.yaml"),
-            ("my gate/x", "'my gate/x'"),
-            ("a'b$(c)", r"'a'\''b$(c)'"),
-            ("~/x", "'~/x'"),
-        ] {
-            assert_eq!(shell(Path::new(path)), word);
         }
     }
 }

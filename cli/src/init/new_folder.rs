@@ -89,7 +89,10 @@ impl NewFolder {
 
     fn try_write(&self, parts: &[NewPart]) -> io::Result<()> {
         let beside = if self.existing.is_some() { &self.path } else { parent(&self.path) };
-        let work: TempDir = Builder::new().prefix(".blobgate-init.").tempdir_in(beside)?;
+        let work: TempDir = Builder::new()
+            .prefix(".blobgate-init.")
+            .tempdir_in(beside)
+            .map_err(|why| io::Error::from(why.kind()))?;
         let built = work.path().join("setup");
         // With the modes that the user's umask gives.
         fs::create_dir(&built)?;

@@ -1,11 +1,12 @@
 //! What a person reads after a setup folder is made.
 
 use super::answers::{InitAnswers, SetupCertificate};
-use super::app_lines::{AppLines, Language, shell, tool};
+use super::app_lines::{AppLines, Language};
 use super::url_length::UrlLength;
 use crate::mint::SetupTokenKey;
 use crate::output::print_lines;
 use crate::setup::{SECRETS_ENV, ServiceUrl, Setup};
+use crate::shell;
 use anyhow::Result;
 use std::path::Path;
 use std::time::Duration;
@@ -30,8 +31,8 @@ pub(super) async fn report(
     let notes: String = notes.iter().map(|(name, text)| format!("  {name:<12} {text}\n")).collect();
     let (python, javascript, curl) =
         (lines.text(Language::Python)?, lines.text(Language::JavaScript)?, lines.text(Language::Curl)?);
-    let (tool, file) = (shell(Path::new(&tool())), shell(&setup.file));
-    let env = shell(&setup.resolve(SECRETS_ENV.as_ref()));
+    let (tool, file) = (shell::program(), shell::path(&setup.file));
+    let env = shell::path(&setup.resolve(SECRETS_ENV.as_ref()));
     print_lines(&format!(
         "\
 Made the setup in {folder}: blobgate.yaml, secrets/, certs/.

@@ -1,8 +1,8 @@
 //! The text of a new setup file, and its check by the loader of setup files.
 
 use super::{CERTIFICATE, CERTIFICATE_KEY};
-use crate::setup::{SETUP_FILE, Setup, SetupFault};
-use std::net::IpAddr;
+use crate::render::scalar::quote;
+use crate::setup::{ModuleKind, PublicHost, SETUP_FILE, Setup, SetupFault};
 
 /// What a new setup file has. The texts are as a person wrote them.
 #[derive(Clone)]
@@ -22,7 +22,11 @@ pub(super) struct SetupDraft {
     pub(super) failed_service: Option<String>,
     pub(super) store: String,
     pub(super) run: String,
+    pub(super) module: ModuleKind,
 }
+
+const PATH_REMEDY: &str =
+    "write a path such as /webhook: segments of A-Z a-z 0-9 . _ ~ -, with no slash at the end";
 
 /// The default of `run` in setup files.
 pub(super) const RUN: &str = "run";
@@ -30,13 +34,13 @@ pub(super) const RUN: &str = "run";
 impl SetupDraft {
     /// Whether the host is a name or an address of this machine alone.
     pub(super) fn is_local(&self) -> bool {
-        self.host.eq_ignore_ascii_case("localhost")
-            || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+        PublicHost::parse(&self.host).is_ok_and(|public| public.host.is_loopback())
     }
 
     /// The names of a certificate for the host.
     pub(super) fn certificate_names(&self) -> Vec<String> {
-        let mut names = vec![self.host.to_ascii_lowercase()];
+        let host = PublicHost::parse(&self.host).map(|public| public.host.to_string());
+        let mut names = vec![host.unwrap_or_default()];
         if self.is_local() {
             names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
             names.sort();
@@ -67,7 +71,15 @@ impl SetupDraft {
     /// Loads the text as `blobgate up` does. Returns the first fault.
     pub(super) fn check(&self) -> Result<Setup, SetupFault> {
         Setup::parse(SETUP_FILE.as_ref(), &self.text()).map_err(|faults| {
-            let first = faults.into_iter().next();
+            let first = faults.into_iter().next().map(|fault| match fault.field.as_str() {
+                // A person writes it without the token.
+                "hook.path" => SetupFault {
+                    wrong: fault.wrong.replace("/{token}\"", "\""),
+                    remedy: PATH_REMEDY.to_owned(),
+                    ..fault
+                },
+                _ => fault,
+            });
             first.unwrap_or_else(|| SetupFault {
                 line: 0,
                 column: 0,
@@ -79,10 +91,11 @@ impl SetupDraft {
     }
 
     pub(super) fn text(&self) -> String {
+        let port = PublicHost::parse(&self.host).ok().and_then(|public| public.port);
         let listen = match (&self.listen, self.is_local()) {
-            (Some(listen), _) => listen.as_str(),
-            (None, true) => "127.0.0.1:8443",
-            (None, false) => "0.0.0.0:443",
+            (Some(listen), _) => listen.clone(),
+            (None, true) => format!("127.0.0.1:{}", port.unwrap_or(8443)),
+            (None, false) => format!("0.0.0.0:{}", port.unwrap_or(443)),
         };
         let environment = match (&self.environment, self.is_local()) {
             (Some(environment), _) => environment.as_str(),
@@ -96,6 +109,10 @@ impl SetupDraft {
         let run = match self.run.as_str() {
             RUN => String::new(),
             run => format!("run: {}\n", scalar(run)),
+        };
+        let module = match self.module {
+            ModuleKind::Wasm => "",
+            ModuleKind::Native => "module: native  # needs Envoy 1.38\n",
         };
         let failed = self.failed_service.as_deref().unwrap_or(&self.service);
         format!(
@@ -114,16 +131,16 @@ hook:
 {api_key}token_keys: {{\"{kid}\": {{alg: HS256, env: BLOBGATE_TOKEN_KEY}}}}  # in secrets/env
 services: {{completed: {completed}, failed: {failed}}}
 inbox: {{store: {store}}}
-{run}",
+{run}{module}",
             host = scalar(&self.host),
-            listen = scalar(listen),
+            listen = scalar(&listen),
             environment = scalar(environment),
             hook = scalar(&self.hook),
             path = scalar(&format!("{}/{{token}}", self.path)),
             kid = self.kid,
-            completed = quoted(&self.service),
-            failed = quoted(failed),
-            store = quoted(&self.store),
+            completed = quote(&self.service),
+            failed = quote(failed),
+            store = quote(&self.store),
         )
     }
 }
@@ -136,7 +153,7 @@ fn scalar(text: &str) -> String {
         && !text.ends_with(':')
         && text.chars().all(plain);
     let is_address = text.parse::<std::net::SocketAddrV4>().is_ok();
-    if is_address || (is_plain && !is_word(text)) { text.to_owned() } else { quoted(text) }
+    if is_address || (is_plain && !is_word(text)) { text.to_owned() } else { quote(text) }
 }
 
 /// A word that YAML 1.1 or 1.2 reads as another type.
@@ -146,27 +163,38 @@ fn is_word(text: &str) -> bool {
         .any(|word| text.eq_ignore_ascii_case(word))
 }
 
-/// JSON's strings are YAML's, with the characters escaped that YAML forbids in a text.
-fn quoted(text: &str) -> String {
-    let mut out = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => out.extend(['\\', character]),
-            ' '..='~' => out.push(character),
-            other => match u32::from(other) {
-                code @ ..=0xff => out.push_str(&format!("\\x{code:02x}")),
-                code @ ..=0xffff => out.push_str(&format!("\\u{code:04x}")),
-                code => out.push_str(&format!("\\U{code:08x}")),
-            },
-        }
-    }
-    out.push('"');
-    out
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{quoted, scalar};
+    use super::{ModuleKind, RUN, SetupDraft, scalar};
+
+    #[test]
+    fn a_host_of_this_machine_listens_on_this_machine_alone() {
+        let draft = |host: &str| SetupDraft {
+            host: host.to_owned(),
+            listen: None,
+            environment: None,
+            hook: "veo3".to_owned(),
+            path: "/webhook".to_owned(),
+            has_api_key: false,
+            kid: "2026-11".to_owned(),
+            service: "http://127.0.0.1:5000".to_owned(),
+            failed_service: None,
+            store: "sqlite:inbox.db".to_owned(),
+            run: RUN.to_owned(),
+            module: ModuleKind::Wasm,
+        };
+        for host in ["localhost", "LocalHost", "gate.localhost", "127.0.0.2", "::1", "::ffff:127.0.0.1"] {
+            let setup = draft(host).check().unwrap();
+            assert!(setup.listen.ip().is_loopback(), "{host}: {}", setup.listen);
+        }
+        let setup = draft("Hooks.example.com:8443").check().unwrap();
+        assert_eq!(
+            (setup.listen.port(), setup.hook_url().as_str()),
+            (8443, "https://hooks.example.com:8443/webhook")
+        );
+        assert_eq!(draft("Hooks.example.com:8443").certificate_names(), ["hooks.example.com"]);
+        assert!(draft("hooks.example.com").check().unwrap().listen.ip().is_unspecified());
+    }
 
     #[test]
     fn quotes_what_is_no_plain_text() {
@@ -178,6 +206,5 @@ mod tests {
         {
             assert!(scalar(text).starts_with('"'), "{text:?}");
         }
-        assert_eq!(quoted("a\"\\\n\u{85}\u{2028}é😀"), r#""a\"\\\x0a\x85\u2028\xe9\U0001f600""#);
     }
 }

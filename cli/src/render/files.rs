@@ -146,7 +146,9 @@ fn replace(folder: &Path, path: &Path, text: &str, mode: u32) -> Result<(), Setu
     };
     create_folder(folder, parent).map_err(failed)?;
     let prefix = format!(".{}.", path.file_name().unwrap_or_default().display());
-    let part = Builder::new().prefix(&prefix).suffix(".part").tempfile_in(parent).map_err(failed)?;
+    let part = Builder::new().prefix(&prefix).suffix(".part").tempfile_in(parent);
+    // Its error has the path of the hidden file.
+    let part = part.map_err(|why| failed(why.kind().into()))?;
     let write = || {
         part.as_file().write_all(text.as_bytes())?;
         part.as_file().set_permissions(Permissions::from_mode(mode))?;

@@ -58,7 +58,7 @@ fn is_text_for_all(text: &str) -> bool {
 }
 
 /// A double-quoted text, with escapes that YAML 1.1 and 1.2 have.
-fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len().saturating_add(2));
     quoted.push('"');
     for letter in text.chars() {

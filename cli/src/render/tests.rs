@@ -1,4 +1,5 @@
 use super::*;
+use std::sync::LazyLock;
 
 /// The repository's own file. `make reference` writes it.
 #[test]
@@ -15,19 +16,19 @@ fn the_reference_envoy_yaml_is_rendered() {
     assert!(rendered == shipped, "envoy.yaml has other line ends; `make reference` writes it");
 }
 
-const SETUP: &str = r#"host: hooks.example.com
-tls: {certificate: certs/edge.pem, key: /etc/keys/edge-key.pem}
-environment: production
-hook:
-  path: /webhook/{token}
-  trust: {any_of: [token, confirmed]}
-  source: any
-  result_url: [runblob.io, "*.runblob.io"]
-api_key_file: secrets/runblob-key
-token_keys: {"2026-11": {alg: HS256, env: BLOBGATE_TOKEN_KEY}, "0": {alg: HS256, env: B}}
-services: {completed: "http://127.0.0.1:5000", failed: "https://app.internal"}
-inbox: {store: "sqlite:inbox.db"}
-"#;
+/// A setup with two token keys, a service over TLS and a key in another folder.
+static SETUP: LazyLock<String> = LazyLock::new(|| {
+    [
+        ("key: certs/edge-key.pem", "key: /etc/keys/edge-key.pem"),
+        ("BLOBGATE_TOKEN_KEY}}", "BLOBGATE_TOKEN_KEY}, \"0\": {alg: HS256, env: B}}"),
+        ("failed: \"http://127.0.0.1:5000\"", "failed: \"https://app.internal\""),
+    ]
+    .iter()
+    .fold(include_str!("../setup/example.yaml").to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to)
+    })
+});
 const CONFIRMED: &str = "trust: {any_of: [token, confirmed]}";
 
 fn setup(text: &str) -> Setup {
@@ -51,7 +52,7 @@ fn variants() -> Vec<(String, ProviderEndpoint)> {
     let open =
         without(&without(&with(CONFIRMED, "trust: open").replace("/{token}", ""), "token_keys"), "api_key");
     let mut all: Vec<_> = [
-        SETUP.to_owned(),
+        SETUP.to_string(),
         with("host:", "listen: \"[::]:8443\"\nhost:"),
         with("host:", "listen: 127.0.0.1:8443\nrun: /run/blob gate\nhost:"),
         with("hooks.example.com", "\"2001:db8::7\""),
@@ -72,7 +73,8 @@ fn variants() -> Vec<(String, ProviderEndpoint)> {
     .into_iter()
     .map(|text| (text, ProviderEndpoint::RunBlob))
     .collect();
-    all.push((SETUP.to_owned(), sandbox));
+    all.push((format!("module: native\n{}", *SETUP), ProviderEndpoint::RunBlob));
+    all.push((SETUP.to_string(), sandbox));
     all.push((SETUP.replace("hooks.example.com", "127.0.0.1"), sandbox));
     all
 }
@@ -110,7 +112,7 @@ fn renders_the_configuration_that_the_loader_has_checked() {
 /// One block differs, and the gate's configuration has the same bytes.
 #[test]
 fn renders_the_native_module_in_place_of_the_other() {
-    for (text, provider) in variants() {
+    for (text, provider) in variants().into_iter().filter(|(text, _)| !text.contains("module: native")) {
         let native = setup(&format!("module: native\n{text}"));
         let path = Path::new("/opt/blob gate: #1/libblobgate.so");
         let native = envoy_yaml(&native, &provider, path).unwrap();
@@ -144,7 +146,7 @@ fn collect(value: &serde_json::Value, found: &mut Vec<serde_json::Value>) {
 
 #[test]
 fn keeps_the_development_parts_out_of_a_setup() {
-    let yaml = rendered(&setup(SETUP), &ProviderEndpoint::RunBlob);
+    let yaml = rendered(&setup(&SETUP), &ProviderEndpoint::RunBlob);
     for part in
         ["plaintext", "9443", "908", "trust: open", "dev/secrets", "Change for your deployment", "target/"]
     {
@@ -155,7 +157,7 @@ fn keeps_the_development_parts_out_of_a_setup() {
 
 #[test]
 fn renders_paths_and_variables() {
-    let setup = setup(SETUP);
+    let setup = setup(&SETUP);
     let yaml = rendered(&setup, &ProviderEndpoint::RunBlob);
     for line in [
         "code: {local: {filename: \"/opt/blob gate: #1/blobgate.wasm\"}}",

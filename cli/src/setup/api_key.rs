@@ -21,6 +21,10 @@ pub(crate) enum ApiKeyFault {
     Lines,
     #[error("it is not one word of visible ASCII. Write the key alone")]
     NoWord,
+    #[error("it is in quotes, and no shell reads this file. Write the key without them")]
+    Quotes,
+    #[error("it is a variable with its value. Write the value alone")]
+    Variable,
     #[error("it has over 1,024 characters. Write the key alone")]
     TooLong,
 }
@@ -66,6 +70,10 @@ impl FromStr for RunBlobKey {
             Err(ApiKeyFault::Path)
         } else if EXAMPLES.iter().any(|example| bare.eq_ignore_ascii_case(example)) {
             Err(ApiKeyFault::Example)
+        } else if key.starts_with(['"', '\'']) || key.ends_with(['"', '\'']) {
+            Err(ApiKeyFault::Quotes)
+        } else if is_variable(key) {
+            Err(ApiKeyFault::Variable)
         } else if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
             Err(ApiKeyFault::NoWord)
         } else if key.len() > MAX_LENGTH {
@@ -74,6 +82,14 @@ impl FromStr for RunBlobKey {
             Ok(Self(key.to_owned()))
         }
     }
+}
+
+/// `NAME=KEY`, as a file of variables has it. Base64 has `=` at its end alone.
+fn is_variable(key: &str) -> bool {
+    key.split_once('=').is_some_and(|(name, value)| {
+        !value.trim_start_matches('=').is_empty()
+            && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+    })
 }
 
 #[cfg(test)]
@@ -86,6 +102,7 @@ mod tests {
             assert_eq!(text.parse::<RunBlobKey>().unwrap().text(), "rb-1", "{text:?}");
         }
         // Base64 has slashes.
+        assert_eq!("abc==".parse::<RunBlobKey>().unwrap().text(), "abc==");
         assert_eq!("a/b+c==".parse::<RunBlobKey>().unwrap().text(), "a/b+c==");
         assert_eq!("Bearerless".parse::<RunBlobKey>().unwrap().text(), "Bearerless");
         assert_eq!(format!("{:?}", "rb-1".parse::<RunBlobKey>()), "Ok(RunBlobKey([REDACTED]))");
@@ -106,6 +123,10 @@ mod tests {
             ("Bearer $RUNBLOB_API_KEY", ApiKeyFault::Example),
             ("-----BEGIN PRIVATE KEY-----\nMC4C\n", ApiKeyFault::Pem),
             ("rb-1\nrb-2", ApiKeyFault::Lines),
+            ("\"rb-1\"", ApiKeyFault::Quotes),
+            ("Bearer 'rb-1'", ApiKeyFault::Quotes),
+            ("RUNBLOB_KEY=rb-1", ApiKeyFault::Variable),
+            ("export KEY=rb-1", ApiKeyFault::NoWord),
             ("rb 1", ApiKeyFault::NoWord),
             ("schlüssel", ApiKeyFault::NoWord),
             ("rb-1\u{200b}", ApiKeyFault::NoWord),

@@ -2,12 +2,14 @@
 
 use super::error::SetupError;
 use super::host::SetupHost;
+use super::regular_file;
 use rustls::client::verify_server_name;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, IpAddr, PrivateKeyDer, ServerName};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
+use std::io::Read;
 use std::path::Path;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -49,16 +51,7 @@ impl CertificateFiles<'_> {
         let Some(first) = chain.first() else { return Err(no_certificate(&"it is empty")) };
         let parsed = ParsedCertificate::try_from(first).map_err(|why| no_certificate(&why))?;
         let (_, certificate) = X509Certificate::from_der(first).map_err(|why| no_certificate(&why))?;
-        let key = self.read_key()?;
-        let key = default_provider().key_provider.load_private_key(key).map_err(|_| {
-            let why = "its kind of key is unknown here";
-            SetupError::unusable(self.key_shown.display(), why, "Use an ECDSA P-256 or an RSA key")
-        })?;
-        CertifiedKey::new(chain.clone(), key).keys_match().map_err(|_| {
-            let why =
-                format!("it is the key of another certificate than {}", self.certificate_shown.display());
-            SetupError::unusable(self.key_shown.display(), why, "Name the pair in `tls`")
-        })?;
+        self.check_key(&chain)?;
         let name = match host {
             SetupHost::Name(name) => {
                 ServerName::try_from(name.as_str()).map_err(|why| no_certificate(&why))?
@@ -73,6 +66,30 @@ impl CertificateFiles<'_> {
             )
         })?;
         Ok(self.time_warning(&certificate, now))
+    }
+
+    /// Checks that the key is of the first certificate.
+    fn check_key(&self, chain: &[CertificateDer<'static>]) -> Result<(), SetupError> {
+        let key = default_provider().key_provider.load_private_key(self.read_key()?).map_err(|_| {
+            let why = "its kind of key is unknown here";
+            SetupError::unusable(self.key_shown.display(), why, "Use an ECDSA P-256 or an RSA key")
+        })?;
+        let is_its = |certificate: &CertificateDer<'static>| {
+            CertifiedKey::new(vec![certificate.clone()], key.clone()).keys_match().is_ok()
+        };
+        let certificate = self.certificate_shown.display();
+        match chain.iter().position(is_its) {
+            Some(0) => Ok(()),
+            Some(_) => {
+                let why = "the certificate of its key is not the first one";
+                let remedy = "Write it before those of its issuers";
+                Err(SetupError::unusable(certificate, why, remedy))
+            }
+            None => {
+                let why = format!("it is the key of another certificate than {certificate}");
+                Err(SetupError::unusable(self.key_shown.display(), why, "Name the pair in `tls`"))
+            }
+        }
     }
 
     /// Envoy notices a new file in the certificate's folder, and not that a link points elsewhere.
@@ -145,11 +162,14 @@ fn read_pem(file: &Path, shown: &Path) -> Result<Vec<u8>, SetupError> {
     let unusable = |why: String| {
         SetupError::unusable(shown.display(), why, "Name a PEM file that you may read in `tls`")
     };
-    let size = std::fs::metadata(file).map_err(|why| unusable(why.to_string()))?.len();
-    if size > MAX_PEM {
-        return Err(unusable("it has over 1 MiB".to_owned()));
+    let mut bytes = Vec::new();
+    let read = regular_file::open(file)
+        .and_then(|file| file.take(MAX_PEM.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(|why| unusable(why.to_string()))?;
+    match u64::try_from(read) {
+        Ok(size) if size <= MAX_PEM => Ok(bytes),
+        _ => Err(unusable("it has over 1 MiB".to_owned())),
     }
-    std::fs::read(file).map_err(|why| unusable(why.to_string()))
 }
 
 fn has(bytes: &[u8], mark: &str) -> bool {

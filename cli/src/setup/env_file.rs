@@ -1,6 +1,7 @@
 //! Files of variables, such as secrets/env: lines `NAME=value`, as systemd, Docker and a shell read them.
 
-use std::io;
+use super::regular_file;
+use std::io::{self, Read};
 use std::path::Path;
 
 /// Why a file of variables cannot be read. Never with a value.
@@ -12,11 +13,29 @@ pub(crate) enum EnvFileError {
     Line(usize),
     #[error("line {0} has a quote that does not end")]
     Quote(usize),
+    #[error("line {0} has a character that a shell and systemd read differently")]
+    Ambiguous(usize),
 }
+
+impl EnvFileError {
+    /// What to do.
+    pub(crate) fn remedy(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "Let your user read the file",
+            Self::Line(_) | Self::Quote(_) => "Correct it: each line is NAME=value",
+            Self::Ambiguous(_) => "Write the value in single quotes",
+        }
+    }
+}
+
+/// Larger files have no variables of a setup.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The variables of a file, in its order. Of a repeated one, the last value counts.
 pub(crate) fn read(path: &Path) -> Result<Vec<(String, String)>, EnvFileError> {
-    parse(&std::fs::read_to_string(path)?)
+    let mut text = String::new();
+    regular_file::open(path)?.take(MAX_BYTES).read_to_string(&mut text)?;
+    parse(&text)
 }
 
 /// The variables of a text.
@@ -33,7 +52,7 @@ pub(crate) fn parse(text: &str) -> Result<Vec<(String, String)>, EnvFileError> {
         if !is_name(name) {
             return Err(EnvFileError::Line(number));
         }
-        let value = unquote(value).ok_or(EnvFileError::Quote(number))?;
+        let value = unquote(value, number)?;
         variables.retain(|(known, _)| known != name);
         variables.push((name.to_owned(), value));
     }
@@ -52,13 +71,20 @@ fn is_name(name: &str) -> bool {
         && bytes.all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
 }
 
-fn unquote(value: &str) -> Option<String> {
-    match value.chars().next() {
+/// The value of a line. A shell replaces `$`, and ends a plain value at a space; systemd and Docker do not.
+fn unquote(value: &str, line: usize) -> Result<String, EnvFileError> {
+    let (inner, special) = match value.chars().next() {
         Some(quote @ ('"' | '\'')) => {
-            let inner = value.strip_prefix(quote)?.strip_suffix(quote)?;
-            (!inner.contains(quote)).then(|| inner.to_owned())
+            let inner = value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+            let inner = inner.filter(|inner| !inner.contains(quote)).ok_or(EnvFileError::Quote(line))?;
+            (inner, if quote == '"' { "$`\\" } else { "" })
         }
-        _ => Some(value.to_owned()),
+        Some('#' | '~') => return Err(EnvFileError::Ambiguous(line)),
+        _ => (value, "$`\\ '\";&|<>()"),
+    };
+    match inner.contains(|letter: char| letter.is_control() || special.contains(letter)) {
+        true => Err(EnvFileError::Ambiguous(line)),
+        false => Ok(inner.to_owned()),
     }
 }
 
@@ -80,6 +106,8 @@ mod tests {
             "# a comment\n\nA=base64:a+/b==\r\nexport B='two words'\nC=\"\"\n",
             &[("A", "base64:a+/b=="), ("B", "two words"), ("C", "")],
         );
+        reads(r#"A='s$e`c\r"et'"#, &[("A", r#"s$e`c\r"et"#)]);
+        reads("A=s#ecret!*?{}^~\n", &[("A", "s#ecret!*?{}^~")]);
         reads("A=1\nB=2\nA=3\n", &[("B", "2"), ("A", "3")]);
     }
 
@@ -91,8 +119,49 @@ mod tests {
             ("A B=secret\n", "line 1 is not NAME=value"),
             ("A='secret\n", "line 1 has a quote that does not end"),
             ("A='sec'ret'\n", "line 1 has a quote that does not end"),
+            ("A=se cret\n", "line 1 has a character that a shell and systemd read differently"),
+            ("A=secret # of today\n", "line 1 has a character that a shell and systemd read differently"),
+            ("B=1\nA=se$cret\n", "line 2 has a character that a shell and systemd read differently"),
+            ("A=\"se$cret\"\n", "line 1 has a character that a shell and systemd read differently"),
+            ("A=\"se\\cret\"\n", "line 1 has a character that a shell and systemd read differently"),
+            ("A=secret;id\n", "line 1 has a character that a shell and systemd read differently"),
+            ("A=~/secret\n", "line 1 has a character that a shell and systemd read differently"),
+            ("A='sec\0ret'\n", "line 1 has a character that a shell and systemd read differently"),
         ] {
             assert_eq!(parse(text).unwrap_err().to_string(), error);
+        }
+    }
+
+    /// A shell, and the script that reads the files in containers.
+    #[test]
+    fn every_reader_reads_the_same() {
+        const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/compose/with-env");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_str().unwrap();
+        let written: String = ["a b", "$a`b\\c\"d", "#a", "postgres://u@h/d?sslmode=require&x=1", "", "a=b"]
+            .iter()
+            .enumerate()
+            .map(|(index, value)| line(&format!("V{index}"), value))
+            .collect();
+        let own = "export V6='a b'\n# V8=no\nV7=\"a 'b'\"\n\nV6=last!";
+        std::fs::write(path, written + own).unwrap();
+        let expected = read(file.path()).unwrap();
+        assert_eq!(expected.len(), 8);
+        let print = "env | grep '^V'";
+        for arguments in
+            [&["-c", &format!("set -a; . {path}; {print}")][..], &[SCRIPT, path, "--", "sh", "-c", print]]
+        {
+            let end = std::process::Command::new("sh")
+                .args(arguments)
+                .env_clear()
+                .env("PATH", "/usr/bin:/bin")
+                .output();
+            let text = String::from_utf8(end.unwrap().stdout).unwrap();
+            let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+            lines.sort();
+            let mut names: Vec<_> = expected.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            names.sort();
+            assert_eq!(lines, names, "{arguments:?}");
         }
     }
 

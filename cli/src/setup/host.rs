@@ -30,7 +30,7 @@ pub(crate) enum InvalidHost {
     Space,
     #[error("has brackets")]
     Brackets,
-    #[error("has a port")]
+    #[error("has no port from 1 to 65535 after its colon")]
     Port,
     #[error("has an underscore, which no certificate can name")]
     Underscore,
@@ -65,12 +65,39 @@ impl InvalidHost {
     /// What to write instead.
     pub(crate) fn remedy(self) -> &'static str {
         match self {
-            Self::Port => "write the port in `listen`",
+            Self::Port => "write the name alone, or with the public port, such as hooks.example.com:8443",
             Self::Brackets => "write an IPv6 address in quotes, without brackets",
             Self::NonAscii => "write the ASCII form of the name, which begins with xn--",
             Self::Unreachable => "write the name or the address that RunBlob calls",
             _ => "write the name alone, such as hooks.example.com",
         }
+    }
+}
+
+/// The public host, and its port if the text has one: `hooks.example.com:443`, `[2001:db8::7]:443`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PublicHost {
+    pub(crate) host: SetupHost,
+    pub(crate) port: Option<u16>,
+}
+
+impl PublicHost {
+    pub(crate) fn parse(text: &str) -> Result<Self, InvalidHost> {
+        let (host, port) = split_port(text);
+        let host = SetupHost::parse(host, HostUse::Public)?;
+        let port = port.map(|port| port.parse().ok().filter(|port: &u16| *port > 0).ok_or(InvalidHost::Port));
+        Ok(Self { host, port: port.transpose()? })
+    }
+}
+
+/// A text that ends with no number after a colon stays whole, so that its fault has a name.
+fn split_port(text: &str) -> (&str, Option<&str>) {
+    let Some((host, port)) = text.rsplit_once(':') else { return (text, None) };
+    let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(ip) if is_number => (ip, Some(port)),
+        None if is_number && !host.contains([':', '/', '[', ']']) => (host, Some(port)),
+        _ => (text, None),
     }
 }
 
@@ -165,6 +192,33 @@ mod tests {
             assert_eq!(read(text), host);
         }
         assert!(SetupHost::parse("my_app", HostUse::Service).is_ok());
+    }
+
+    #[test]
+    fn reads_the_public_port() {
+        let read = |text| PublicHost::parse(text).map(|public| (public.host.to_string(), public.port));
+        for (text, host, port) in [
+            ("hooks.example.com", "hooks.example.com", None),
+            ("Hooks.Example.com:443", "hooks.example.com", Some(443)),
+            ("203.0.113.7:8443", "203.0.113.7", Some(8443)),
+            ("2001:db8::7", "2001:db8::7", None),
+            ("[2001:db8::7]:443", "2001:db8::7", Some(443)),
+        ] {
+            assert_eq!(read(text), Ok((host.to_owned(), port)));
+        }
+        for (text, why) in [
+            ("hooks.example.com:0", InvalidHost::Port),
+            ("hooks.example.com:65536", InvalidHost::Port),
+            ("hooks.example.com:", InvalidHost::Port),
+            ("hooks.example.com:x", InvalidHost::Port),
+            ("https://hooks.example.com:443", InvalidHost::Scheme),
+            ("hooks.example.com/a:443", InvalidHost::Path),
+            ("[::1]", InvalidHost::Brackets),
+            (":443", InvalidHost::Empty),
+            ("a_b:443", InvalidHost::Underscore),
+        ] {
+            assert_eq!(read(text), Err(why), "{text}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::api_key::RunBlobKey;
 use super::error::SetupError;
+use super::regular_file;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
@@ -13,8 +14,17 @@ pub(crate) fn read_key(file: &Path, shown: &Path) -> Result<RunBlobKey, SetupErr
     let unusable = |why: &dyn std::fmt::Display, remedy: &str| {
         SetupError::unusable(format!("the API key in {}", shown.display()), why, remedy)
     };
+    // A person may have written the key in the place of its file.
+    let is_key = !file.exists() && shown.parent().is_none_or(|folder| folder.as_os_str().is_empty());
+    if is_key {
+        return Err(SetupError::unusable(
+            "`api_key_file`",
+            "no file has that name",
+            "Write RunBlob's API key into a file, with mode 600, and name that file",
+        ));
+    }
     let mut text = Vec::new();
-    let read = std::fs::File::open(file).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut text));
+    let read = regular_file::open(file).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut text));
     read.map_err(|why| {
         let remedy = match why.kind() {
             ErrorKind::NotFound => "Write RunBlob's API key into that file, with mode 600",

@@ -96,6 +96,9 @@ fn own_listener(setup: &Setup, url: &ServiceUrl) -> Option<String> {
         SetupHost::Ip(other) => ip == *other || (ip.is_unspecified() && other.is_loopback()),
         SetupHost::Name(_) => url.host.is_loopback() && (ip.is_unspecified() || ip.is_loopback()),
     };
+    if url.host == setup.host && Some(url.port) == setup.public_port {
+        return Some("host".to_owned());
+    }
     if url.port == setup.listen.port() && (url.host == setup.host || is_public(setup.listen.ip())) {
         return Some("listen".to_owned());
     }

@@ -2,16 +2,16 @@
 
 use super::error::SetupFault;
 use super::gate;
-use super::host::{HostUse, SetupHost};
+use super::host::PublicHost;
 use super::listeners;
 use super::module::ModuleKind;
 use super::reader::{SetupReader, show};
 use super::service::ServiceUrl;
+use super::store;
 use super::{Setup, SetupHook, SetupServices};
 use crate::check::cursor::YamlCursor;
 use crate::check::syntax_error;
 use crate::check::yaml::{YamlNode, YamlReader, YamlValue, parse_yaml};
-use blobgate_inbox::store::Place;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -102,25 +102,27 @@ fn setup(file: &Path, root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option
     });
     let services = required(root, "services", "services with completed and failed", reader);
     let services = services.filter(|services| reader.object(services, &SERVICE_KEYS, &none));
-    let store = store(root, reader);
+    let store = store::read(root, reader);
     let run = match root.get("run") {
         Some(value) => run(&value, reader),
         None => Some(PathBuf::from(DEFAULT_RUN)),
     };
-    let module = module(root, reader);
-    let module_file = root.get("module_file");
-    let module_file =
-        module_file.map(|value| reader.path(&value, "the name of blobgate.wasm or libblobgate.so"));
+    let module = ModuleKind::read(root, reader);
+    let module_file = root
+        .get("module_file")
+        .map(|value| reader.path(&value, "the name of blobgate.wasm or libblobgate.so"));
     let ports = listeners::ports(root, reader);
     if let (Some(listen), Some(ports)) = (listen, ports) {
         listeners::check_ports(root, listen, ports, reader);
     }
     let gate = gate::check(root, reader).to_json();
     let services = services.and_then(|services| service_urls(&services, reader));
+    let host = host?;
     let setup = Setup {
         file: file.to_owned(),
         folder: folder(file),
-        host: host?,
+        host: host.host,
+        public_port: host.port,
         listen: listen?,
         certificate: certificate?,
         certificate_key: certificate_key?,
@@ -175,7 +177,7 @@ fn all<T>(value: Option<Option<T>>) -> Option<Option<T>> {
     }
 }
 
-fn required<'y>(
+pub(super) fn required<'y>(
     at: &YamlCursor<'y>,
     key: &str,
     expected: &str,
@@ -199,56 +201,15 @@ fn folder(file: &Path) -> PathBuf {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
 }
 
-fn host_of(value: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<SetupHost> {
+fn host_of(value: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<PublicHost> {
     let text = reader.text(value, "the public name, such as hooks.example.com")?;
-    match SetupHost::parse(text, HostUse::Public) {
+    match PublicHost::parse(text) {
         Ok(host) => Some(host),
         Err(why) => {
             reader.fault(value.spot(), why.to_string(), why.remedy());
             None
         }
     }
-}
-
-/// Reads the store's place. A wrong one is not shown: it may contain a password.
-fn store(root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<String> {
-    const EXPECTED: &str = "sqlite:/var/lib/blobgate/inbox.db, or postgres://USER@HOST/DATABASE";
-    let inbox = required(root, "inbox", "inbox: {store: \"sqlite:/var/lib/blobgate/inbox.db\"}", reader)?;
-    if !reader.object(&inbox, &INBOX_KEYS, &|_| None) {
-        return None;
-    }
-    let value = required(&inbox, "store", EXPECTED, reader)?;
-    let text = match value.text() {
-        Some(_) => reader.text(&value, EXPECTED)?,
-        None => {
-            reader.fault(value.spot(), "is no text", format!("write {EXPECTED}"));
-            return None;
-        }
-    };
-    let wrong = match text.parse::<Place>() {
-        Err(why) => (format!("does not load: {why}"), String::new()),
-        Ok(Place::Postgres(url)) => {
-            let has_password =
-                url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password");
-            if !has_password {
-                return Some(text.to_owned());
-            }
-            let remedy = "remove it, and write PGPASSWORD=... into secrets/env";
-            ("has a password, which each reader of the file gets".to_owned(), remedy.to_owned())
-        }
-        Ok(Place::Sqlite(path)) => match path.to_string_lossy() {
-            path if path.starts_with('~') => {
-                ("begins with ~, which only a shell replaces".to_owned(), "write the whole path".to_owned())
-            }
-            path if path.ends_with('/') => ("is a folder".to_owned(), format!("write {EXPECTED}")),
-            path if path.contains(":memory:") => {
-                ("is in memory, so a restart loses every event".to_owned(), format!("write {EXPECTED}"))
-            }
-            _ => return Some(text.to_owned()),
-        },
-    };
-    reader.fault(value.spot(), wrong.0, wrong.1);
-    None
 }
 
 fn run(value: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<PathBuf> {
@@ -262,21 +223,6 @@ fn run(value: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<PathBuf> {
         return None;
     }
     Some(run)
-}
-
-fn module(root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<ModuleKind> {
-    let Some(value) = root.get("module") else { return Some(ModuleKind::default()) };
-    let known = ModuleKind::ALL.into_iter().find(|kind| value.text() == Some(kind.name()));
-    if known.is_none() {
-        let is_path = value.text().is_some_and(|text| text.contains(['/', '.']));
-        let remedy = if is_path {
-            "write wasm or native, and the path as module_file"
-        } else {
-            "write wasm or native"
-        };
-        reader.fault(value.spot(), format!("is {}", show(value.node())), remedy);
-    }
-    known
 }
 
 fn service_urls(services: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<SetupServices> {

@@ -61,6 +61,14 @@ fn check_keys(setup: &Setup) -> Result<(), SetupError> {
     let what = name.as_deref().unwrap_or(&fault.field);
     // The gate names the variable as the value of its field.
     let wrong = fault.wrong.split_once(", which ").map_or(fault.wrong.as_str(), |(_, wrong)| wrong);
+    if !setup.resolve(Path::new(SECRETS_ENV)).exists() {
+        let why = format!("it does not exist, and {what} is not set elsewhere");
+        return Err(SetupError::unusable(
+            SECRETS_ENV,
+            why,
+            "Restore it, or write the variable into a new one",
+        ));
+    }
     let why = format!("{what} {wrong}");
     let remedy = match fault.remedy.strip_prefix("write ") {
         Some(remedy) => format!("Write {remedy}"),

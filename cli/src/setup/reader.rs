@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 /// Less alike words are no typing mistakes.
 const MIN_LIKENESS: f64 = 0.8;
+/// The end of a file's name after its dot, such as `yaml`.
+const MAX_EXTENSION: usize = 5;
 /// The most characters of a value in a sentence.
 const MAX_SHOWN: usize = 60;
 
@@ -86,7 +88,7 @@ impl SetupReader {
             _ if text.starts_with('~') => {
                 ("begins with ~, which only a shell replaces".to_owned(), "write the whole path".to_owned())
             }
-            _ if is_like_key(text) => {
+            _ if is_key_for_path(text) => {
                 ("looks like a key, and not like a path".to_owned(), format!("write {expected}"))
             }
             _ if text.trim() != text => ("begins or ends with a space".to_owned(), "remove it".to_owned()),
@@ -107,6 +109,13 @@ impl SetupReader {
         }
         port
     }
+}
+
+/// Whether a person has written a key in the place of a path. Paths may be long, with digits and both cases.
+fn is_key_for_path(text: &str) -> bool {
+    let has_extension =
+        |name: &str| name.rsplit_once('.').is_some_and(|(_, end)| (1..=MAX_EXTENSION).contains(&end.len()));
+    !text.starts_with(['/', '.']) && text.split('/').any(|name| is_like_key(name) && !has_extension(name))
 }
 
 fn unknown(key: &str, known: &[&str]) -> String {

@@ -7,19 +7,7 @@ use super::{ModuleKind, Setup, SetupPorts, gate};
 use blobgate_testkit_book::{check_page, table};
 use std::path::Path;
 
-const EXAMPLE: &str = r#"host: hooks.example.com
-tls: {certificate: certs/edge.pem, key: certs/edge-key.pem}
-environment: production
-hook:
-  path: /webhook/{token}
-  trust: {any_of: [token, confirmed]}
-  source: any                                    # RunBlob documents no addresses
-  result_url: [runblob.io, "*.runblob.io"]
-api_key_file: secrets/runblob-key
-token_keys: {"2026-11": {alg: HS256, env: BLOBGATE_TOKEN_KEY}}
-services: {completed: "http://127.0.0.1:5000", failed: "http://127.0.0.1:5000"}
-inbox: {store: "sqlite:/var/lib/blobgate/inbox.db"}
-"#;
+const EXAMPLE: &str = include_str!("example.yaml");
 
 /// Each key: its path, its default, its meaning.
 fn rows() -> Vec<[String; 3]> {
@@ -29,7 +17,7 @@ fn rows() -> Vec<[String; 3]> {
         (
             "host",
             "required".into(),
-            "The public name, or an IP address: no scheme, port or path. The certificate names it.",
+            "The public name, or an IP address. The certificate names it. `hooks.example.com:443` is for a public port that is not the one of `listen`, as behind a balancer.",
         ),
         (
             "listen",
@@ -119,6 +107,8 @@ fn the_reference_has_each_key_of_a_setup() {
          ## Files\n\n{}\n\
          `render` replaces each file whole. It leaves a file whose digest is not in `rendered.sha256`: a person has edited it. To\n\
          take the new one, remove the file and render again. As root, `render` gives new files to the owner of their folder.\n\n\
+         A value in `secrets/env` with a space, a quote, `$` or a backslash stands in single quotes: then a shell, systemd and\n\
+         Docker read the same.\n\n\
          A renewed certificate or API key needs no restart: [Rotate keys](../howto/rotate-keys.md).\n",
         table(["key", "default", "meaning"], rows()),
         table(["file", "written by", "has"], files()),
@@ -137,7 +127,11 @@ fn files() -> Vec<[String; 3]> {
         ("secrets/runblob-key", "`init`, mode 600", "RunBlob's API key"),
         ("certs/", "you, or `init`", "certificate and key"),
         ("envoy.yaml", "`render`", "Envoy's configuration"),
-        ("inbox.env", "`render`, mode 600", "the options of `blobgate inbox serve`"),
+        (
+            "inbox.env",
+            "`render`, mode 600",
+            "the options of `blobgate inbox serve`; those in `secrets/env` come later, and win",
+        ),
         ("certs/sds.yaml", "`render`", "the paths of certificate and key, for Envoy"),
         ("secrets/runblob-key.yaml", "`render`, mode 600", "the API key, for Envoy"),
         ("rendered.sha256", "`render`, mode 600", "the digests of what `render` wrote, for `sha256sum -c`"),

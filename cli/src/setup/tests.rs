@@ -2,19 +2,7 @@
 
 use super::*;
 
-const SETUP: &str = r#"host: hooks.example.com
-tls: {certificate: certs/edge.pem, key: certs/edge-key.pem}
-environment: production
-hook:
-  path: /webhook/{token}
-  trust: {any_of: [token, confirmed]}
-  source: any
-  result_url: [runblob.io, "*.runblob.io"]
-api_key_file: secrets/runblob-key
-token_keys: {"2026-11": {alg: HS256, env: BLOBGATE_TOKEN_KEY}}
-services: {completed: "http://127.0.0.1:5000", failed: "http://127.0.0.1:5000"}
-inbox: {store: "sqlite:/var/lib/blobgate/inbox.db"}
-"#;
+const SETUP: &str = include_str!("example.yaml");
 
 fn parse(text: &str) -> Result<Setup, Vec<SetupFault>> {
     Setup::parse(Path::new("my-gate/blobgate.yaml"), text)
@@ -129,7 +117,7 @@ fn refuses_wrong_keys() {
     refuses("host: hooks.example.com", "host:", "1:1 host has no value; write one, or remove the key");
     refuses("environment: production\n", "", "1:1 environment is missing; write a name such as production");
     refuses(
-        "  source: any\n",
+        "  source: any                                    # RunBlob documents no addresses\n",
         "",
         "4:1 hook.source is missing; write a list of addresses and ranges, or any",
     );
@@ -150,7 +138,10 @@ fn refuses_wrong_values() {
     let host =
         |value: &str, sentence: &str| refuses("hooks.example.com", value, &format!("1:1 host {sentence}"));
     host("https://hooks.example.com", "has a scheme; write the name alone, such as hooks.example.com");
-    host("hooks.example.com:443", "has a port; write the port in `listen`");
+    host(
+        "hooks.example.com:99999",
+        "has no port from 1 to 65535 after its colon; write the name alone, or with the public port, such as hooks.example.com:8443",
+    );
     host("123", "is 123; write the public name, such as hooks.example.com");
     host("[a]", "is a list; write the public name, such as hooks.example.com");
     host(
@@ -256,6 +247,7 @@ fn refuses_wrong_services_and_stores() {
         "mysql://a",
         "does not load: it names no store: write sqlite:PATH or postgres://USER@HOST/DATABASE",
     );
+    store("sqlite:ann's/inbox.db", "has a quote, which inbox.env cannot have; write a place without one");
     store("sqlite:~/inbox.db", "begins with ~, which only a shell replaces; write the whole path");
     store(
         "sqlite::memory:",
@@ -274,12 +266,12 @@ fn shows_faults_of_the_gate_in_the_words_of_the_setup() {
     refuses(
         "api_key_file: secrets/runblob-key\n",
         "",
-        "6:3 hook.trust is an object, which names confirmed, and api_key_file is missing; write api_key_file: secrets/runblob-key",
+        "6:3 hook.trust names confirmed, and api_key_file is missing; write api_key_file: secrets/runblob-key",
     );
     refuses(
         "token_keys: {\"2026-11\": {alg: HS256, env: BLOBGATE_TOKEN_KEY}}\n",
         "",
-        "6:3 hook.trust is an object, which names token, and token_keys is missing; write token_keys: {\"2026-11\": {alg: HS256, env: BLOBGATE_TOKEN_KEY}}",
+        "6:3 hook.trust names token, and token_keys is missing; write token_keys: {\"2026-11\": {alg: HS256, env: BLOBGATE_TOKEN_KEY}}",
     );
     for (from, to, start) in [
         ("source: any", "source: [10.0.0.0/33]", "7:"),
@@ -301,10 +293,42 @@ fn shows_faults_of_the_gate_in_the_words_of_the_setup() {
 }
 
 #[test]
+fn a_url_has_the_public_port() {
+    let url = |to: &str| accepts("host: hooks.example.com", to).hook_url();
+    let listen = "listen: 0.0.0.0:8443\nhost: hooks.example.com";
+    assert_eq!(url(listen), "https://hooks.example.com:8443/webhook");
+    assert_eq!(url(&format!("{listen}:443")), "https://hooks.example.com/webhook");
+    assert_eq!(url("host: \"[2001:db8::7]:8443\""), "https://[2001:db8::7]:8443/webhook");
+    refuses(
+        "http://127.0.0.1:5000",
+        "https://hooks.example.com",
+        "11:12 services.completed is this setup's own listener (listen), so deliveries would run in a circle; write the address of your service",
+    );
+    let text = SETUP.replace("host: hooks.example.com", "host: hooks.example.com:444").replacen(
+        "http://127.0.0.1:5000",
+        "https://hooks.example.com:444",
+        1,
+    );
+    assert!(faults(&text).join("").contains("own listener (host)"), "{:?}", faults(&text));
+}
+
+#[test]
+fn takes_long_paths_with_digits_and_both_cases() {
+    for path in [
+        "/home/Ann2026/Projects/My-Gate/certs/fullchain",
+        "../Certificates-Of-2026/Hooks-Example-Com",
+        "certs/Hooks2026-Example-Com-Fullchain.pem",
+    ] {
+        assert_eq!(accepts("certs/edge.pem", path).certificate, Path::new(path));
+    }
+}
+
+#[test]
 fn never_shows_a_secret() {
     let secret = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
     for (from, to) in [
         ("secrets/runblob-key", secret.to_owned()),
+        ("secrets/runblob-key", "rb_live_4f8a9b7c6d5e4f3a2b1c0d9e8f7a6b5c".to_owned()),
         ("BLOBGATE_TOKEN_KEY", secret.to_owned()),
         ("sqlite:/var/lib/blobgate/inbox.db", format!("postgres://me:{secret}@db/blobgate")),
         ("sqlite:/var/lib/blobgate/inbox.db", format!("mysql://me:{secret}@db/blobgate")),
@@ -313,15 +337,18 @@ fn never_shows_a_secret() {
         ("host:", format!("listen: {secret}\nhost:")),
     ] {
         let found = faults(&SETUP.replacen(from, &to, 1)).join("\n");
-        assert!(!found.is_empty() && !found.contains(secret.get(..16).unwrap()), "{from}: {found}");
+        assert!(
+            !found.is_empty() && !found.contains(secret.get(..16).unwrap()) && !found.contains("4f8a9b7c"),
+            "{from}: {found}"
+        );
     }
 }
 
 #[test]
 fn shows_the_first_fault_and_counts_the_others() {
-    let faults = parse("host: a:1\nlisten: 1\n").err().unwrap();
+    let faults = parse("host: a:x\nlisten: 1\n").err().unwrap();
     let more = faults.len() - 1;
     let error = SetupError::invalid(Path::new("g/blobgate.yaml"), faults).to_string();
-    let start = "cannot use g/blobgate.yaml:1:1: host has a port; write the port in `listen` (";
+    let start = "cannot use g/blobgate.yaml:1:1: host has no port from 1 to 65535 after its colon; write the name alone, or with the public port, such as hooks.example.com:8443 (";
     assert_eq!(error, format!("{start}`blobgate check g/blobgate.yaml` shows {more} more)"));
 }

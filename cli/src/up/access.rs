@@ -5,19 +5,28 @@ use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// An event, or Envoy's own answer, as a short line. `None` for other requests.
-pub(super) fn line(json: &str) -> Option<String> {
+pub(super) fn line(json: &str) -> Option<(LineSource, String)> {
     let line: Value = serde_json::from_str(json).ok()?;
     let field = |name: &str| line.get(name).and_then(Value::as_str);
     let status = line.get("status").and_then(Value::as_u64).unwrap_or_default();
     let is_attempt = line.get("attempt").is_some();
     let Some(event) = field("event") else {
-        let is_own = status >= 500 && !is_attempt && field("hook").is_none();
+        let is_envoys = !is_attempt && field("hook").is_none();
+        if is_envoys && status == 404 && field("reason").is_none() {
+            let source = field("source").unwrap_or("-");
+            return Some((
+                LineSource::UnknownPath,
+                format!("answered 404: no hook has this path; source={source}"),
+            ));
+        }
+        let is_own = status >= 500 && is_envoys;
         return is_own.then(|| {
-            format!(
+            let text = format!(
                 "answered {status} details={} source={}",
                 field("details").unwrap_or("-"),
                 field("source").unwrap_or("-")
-            )
+            );
+            (LineSource::Access, text)
         });
     };
     let is_success = (200..300).contains(&status);
@@ -45,12 +54,14 @@ pub(super) fn line(json: &str) -> Option<String> {
     if !is_success {
         text.push_str(&format!(" details={}", field("details").unwrap_or("-")));
     }
-    Some(text)
+    Some((LineSource::Access, text))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LineSource {
     Access,
+    /// A path without a hook: scanners of the internet try many.
+    UnknownPath,
     Other,
 }
 
@@ -63,6 +74,28 @@ pub(super) struct AccessLimit {
     since: Option<Instant>,
     written: u32,
     omitted: u64,
+    unknown: UnknownPaths,
+}
+
+/// One line a minute, with the number of the others.
+#[derive(Clone, Copy, Default)]
+struct UnknownPaths {
+    since: Option<Instant>,
+    omitted: u64,
+}
+
+impl UnknownPaths {
+    fn line(&mut self, now: Instant, line: String) -> Option<String> {
+        if self.since.is_some_and(|since| now.duration_since(since) < Duration::from_secs(60)) {
+            self.omitted = self.omitted.saturating_add(1);
+            return None;
+        }
+        let before = std::mem::replace(self, Self { since: Some(now), omitted: 0 });
+        Some(match before.omitted {
+            0 => line,
+            more => format!("{line}, and {more} such requests since the last line"),
+        })
+    }
 }
 
 impl AccessLimit {
@@ -77,9 +110,10 @@ impl AccessLimit {
             if self.omitted > 0 {
                 lines.push(format!("{} lines about requests left out", self.omitted));
             }
-            *self = Self { since: Some(now), written: 0, omitted: 0 };
+            *self = Self { since: Some(now), written: 0, omitted: 0, ..*self };
         }
         match line {
+            Some((LineSource::UnknownPath, line)) => lines.extend(self.unknown.line(now, line)),
             Some((LineSource::Access, _)) if self.written >= LINES_PER_SECOND => {
                 self.omitted = self.omitted.saturating_add(1);
             }
@@ -101,7 +135,7 @@ mod tests {
 
     #[track_caller]
     fn shows(json: &str, expected: Option<&str>) {
-        assert_eq!(line(json).as_deref(), expected, "{json}");
+        assert_eq!(line(json).as_ref().map(|(_, line)| line.as_str()), expected, "{json}");
     }
 
     #[test]
@@ -136,7 +170,10 @@ mod tests {
             )
         };
         shows(&other(503), Some("answered 503 details=overload source=192.0.2.1"));
-        for quiet in [&other(200), &other(404), "{", "{}", r#"{"attempt":null,"status":503}"#] {
+        shows(&other(404), Some("answered 404: no hook has this path; source=192.0.2.1"));
+        // The module writes the line.
+        let refused = other(404).replace("\"status\"", "\"reason\":\"unknown-hook\",\"status\"");
+        for quiet in [&other(200), &refused, "{", "{}", r#"{"attempt":null,"status":503}"#] {
             shows(quiet, None);
         }
     }
@@ -152,5 +189,10 @@ mod tests {
         let later = start + Duration::from_secs(1);
         assert_eq!(limit.lines_at(later, access(100)), ["80 lines about requests left out", "100"]);
         assert_eq!(limit.lines_at(later + Duration::from_secs(1), None), Vec::<String>::new());
+
+        let unknown = || Some((LineSource::UnknownPath, "no hook".to_owned()));
+        let seconds = |number: u64| start + Duration::from_secs(number);
+        let written: Vec<_> = (0..61).flat_map(|second| limit.lines_at(seconds(second), unknown())).collect();
+        assert_eq!(written, ["no hook", "no hook, and 59 such requests since the last line"]);
     }
 }

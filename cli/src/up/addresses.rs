@@ -55,7 +55,7 @@ impl Addresses {
     }
 }
 
-/// The names and addresses of a configuration's listeners. Envoy itself reports a file that is no YAML.
+/// The names and addresses of a configuration's listeners; none for a file that is no YAML.
 pub(super) fn listeners(text: &str) -> Vec<(String, SocketAddr)> {
     let yaml = parse_yaml(text).unwrap_or_default();
     let all = yaml.pointer("/static_resources/listeners").and_then(Value::as_array);
@@ -122,7 +122,8 @@ mod tests {
         let expected = expected.map(|(name, port)| (name.to_owned(), local(port)));
         assert_eq!(listeners(SHIPPED), expected);
         assert_eq!(listeners("a: [1"), []);
-        assert_eq!(listeners("static_resources: {listeners: [{name: a, address: {pipe: {path: x}}}]}"), []);
+        let pipe = "static_resources: {listeners: [{name: a, address: {pipe: {path: x}}}]}";
+        assert_eq!(listeners(pipe), []);
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub(super) async fn run(options: DevOptions) -> Result<ExitCode> {
     for (file, remedy) in FILES {
         std::fs::File::open(file).map_err(|why| Error::Unreadable { file, why, remedy })?;
     }
-    let envoy = EnvoyProgram::find(options.envoy.as_deref(), options.module)?;
+    let envoy = EnvoyProgram::find(options.envoy.as_deref(), options.module).await?;
     let plan = plan(&options, &at, &envoy)?;
     ports::check(&plan.listeners).await?;
     prepare(&plan).await?;

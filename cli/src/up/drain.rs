@@ -2,7 +2,7 @@
 
 use super::part::Parts;
 use super::plan::{Role, StartPlan};
-use super::signals::{SignalRequest, Signals};
+use super::signals::Signals;
 use reqwest::Client;
 use serde_json::Value;
 use std::path::Path;
@@ -10,18 +10,20 @@ use std::time::{Duration, Instant};
 
 /// The gate answers most deliveries within milliseconds. A sender whose connection is cut repeats its delivery.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
+/// As help and log promise it.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The requests at the listener `edge` that have no answer yet.
 const ACTIVE: &str = "http.edge.downstream_rq_active";
 
-/// A second signal ends all at once.
+/// A second signal ends all at once, and so does a part that does not end in time.
 pub(super) async fn end(parts: &mut Parts, plan: &StartPlan, signals: &mut Signals) {
-    let second = async { while signals.next().await == SignalRequest::StartAgain {} };
     tokio::select! {
         () = end_in_order(parts, plan) => return,
-        () = second => (),
+        _ = signals.next_end() => (),
+        () = tokio::time::sleep(END_TIMEOUT) => (),
     }
     parts.kill_all().await;
 }

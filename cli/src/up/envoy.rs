@@ -7,7 +7,13 @@ use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// Envoy answers within 0.1 s, on a busy machine within seconds.
+const VERSION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An Envoy that runs here.
 pub(super) struct EnvoyProgram {
@@ -19,14 +25,14 @@ pub(super) struct EnvoyProgram {
 
 impl EnvoyProgram {
     /// The named one: a path, or a name in PATH. Else the one in PATH, else the newest in `.tools` of a clone.
-    pub(super) fn find(named: Option<&Path>, module: ModuleKind) -> Result<Self, Error> {
+    pub(super) async fn find(named: Option<&Path>, module: ModuleKind) -> Result<Self, Error> {
         let path = match named {
             Some(named) => {
                 resolve(named).ok_or_else(|| error(named, "the program does not exist".to_owned()))?
             }
             None => resolve(Path::new("envoy")).or_else(newest_of_clone).ok_or(Error::EnvoyNotFound)?,
         };
-        let version = version(&path)?;
+        let version = version(&path).await?;
         match release(&version) {
             Some(release) if release < module.oldest_envoy() => {
                 let (major, minor) = module.oldest_envoy();
@@ -103,8 +109,12 @@ fn release(version: &str) -> Option<(u32, u32)> {
 }
 
 /// `1.40.0` of `envoy  version: 4cd9a9a/1.40.0/Clean/RELEASE/BoringSSL`. Fails if Envoy does not run here.
-fn version(envoy: &Path) -> Result<String, Error> {
-    let run = Command::new(envoy).arg("--version").output().map_err(|why| {
+async fn version(envoy: &Path) -> Result<String, Error> {
+    let run = Command::new(envoy).arg("--version").stdin(Stdio::null()).kill_on_drop(true).output();
+    let run = timeout(VERSION_TIMEOUT, run).await.map_err(|_| {
+        error(envoy, format!("`--version` has no answer after {} s", VERSION_TIMEOUT.as_secs()))
+    })?;
+    let run = run.map_err(|why| {
         error(
             envoy,
             match why.kind() {
@@ -155,8 +165,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn refuses_what_is_no_usable_envoy() {
+    #[tokio::test]
+    async fn refuses_what_is_no_usable_envoy() {
         let folder = tempfile::tempdir().unwrap();
         let rows = [
             ("old", "echo 'envoy version: abc/1.34.9/Clean/RELEASE/BoringSSL'", "1.34.9 is older than 1.35"),
@@ -167,7 +177,7 @@ mod tests {
             let file = folder.path().join(name);
             fs::write(&file, format!("#!/bin/sh\n{script}\n")).unwrap();
             fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-            let error = EnvoyProgram::find(Some(&file), ModuleKind::Wasm).err().unwrap().to_string();
+            let error = EnvoyProgram::find(Some(&file), ModuleKind::Wasm).await.err().unwrap().to_string();
             assert!(
                 error.starts_with(&format!("cannot run Envoy as {}: {why}. ", file.display())),
                 "{error}"
@@ -175,17 +185,18 @@ mod tests {
         }
         let old = folder.path().join("old");
         fs::write(&old, "#!/bin/sh\necho 'envoy version: abc/1.36.4/Clean/RELEASE/BoringSSL'\n").unwrap();
-        assert_eq!(EnvoyProgram::find(Some(&old), ModuleKind::Wasm).unwrap().version, "1.36.4");
-        let error = EnvoyProgram::find(Some(&old), ModuleKind::Native).err().unwrap().to_string();
+        assert_eq!(EnvoyProgram::find(Some(&old), ModuleKind::Wasm).await.unwrap().version, "1.36.4");
+        let error = EnvoyProgram::find(Some(&old), ModuleKind::Native).await.err().unwrap().to_string();
         assert!(
             error.contains(": 1.36.4 is older than 1.38, the first that runs the native module. "),
             "{error}"
         );
         let file = folder.path().join("text");
         fs::write(&file, "text").unwrap();
-        let error = EnvoyProgram::find(Some(&file), ModuleKind::Wasm).err().unwrap().to_string();
+        let error = EnvoyProgram::find(Some(&file), ModuleKind::Wasm).await.err().unwrap().to_string();
         assert!(error.contains(": it is no program that this user can run. "), "{error}");
-        let error = EnvoyProgram::find(Some(folder.path()), ModuleKind::Wasm).err().unwrap().to_string();
+        let error =
+            EnvoyProgram::find(Some(folder.path()), ModuleKind::Wasm).await.err().unwrap().to_string();
         assert!(error.contains(": it is no program that this user can run. "), "{error}");
     }
 }

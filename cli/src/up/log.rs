@@ -202,7 +202,7 @@ fn readable(role: Role, line: &str) -> Option<String> {
 /// As [`readable`], with short lines of the access log and without the time and the module of the inbox's lines.
 fn text(role: Role, line: &str) -> Option<(access::LineSource, String)> {
     if role == Role::Gate && line.starts_with('{') {
-        return access::line(line).map(|line| (access::LineSource::Access, line));
+        return access::line(line);
     }
     let line = readable(role, line)?;
     let line = match role {

@@ -51,28 +51,12 @@ impl Part {
         let (reader, writer) = io::pipe().map_err(not_started)?;
         let last = LastLines::default();
         let sink = plan.log.sink(role, last.clone()).map_err(not_started)?;
-        let mut child = Command::new(&plan.tool);
-        child
-            .arg("end-with")
-            .arg(std::process::id().to_string())
-            .arg(&command.program)
-            .args(&command.arguments)
-            .current_dir(&plan.folder);
-        for (name, _) in std::env::vars_os() {
-            if name.to_str().is_some_and(|name| name.starts_with(INBOX_OPTIONS)) {
-                child.env_remove(name);
-            }
-        }
-        let child = child
-            .envs(command.variables.iter().map(|(name, value)| (name, value)))
+        let child = process(command, plan)
             // Envoy logs the local time, the other parts UTC.
             .env("TZ", "UTC")
             .stdin(std::process::Stdio::null())
             .stdout(writer.try_clone().map_err(not_started)?)
             .stderr(writer)
-            // Ctrl-C reaches this program only, which then ends the parts.
-            .process_group(0)
-            .kill_on_drop(true)
             .spawn()
             .map_err(not_started)?;
         let reader = pipe::Receiver::from_owned_fd(reader.into()).map_err(not_started)?;
@@ -160,6 +144,27 @@ impl Parts {
         let output = join_all(self.0.drain(..).map(|part| part.output));
         let _still_open = timeout(END_TIMEOUT, output).await;
     }
+}
+
+/// The process of a part, which ends with this program. Call this on the main thread, as [`Part::start`].
+pub(super) fn process(command: &PartCommand, plan: &StartPlan) -> Command {
+    let mut process = Command::new(&plan.tool);
+    process
+        .arg("end-with")
+        .arg(std::process::id().to_string())
+        .arg(&command.program)
+        .args(&command.arguments)
+        .current_dir(&plan.folder)
+        // Ctrl-C reaches this program only, which then ends the parts.
+        .process_group(0)
+        .kill_on_drop(true);
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with(INBOX_OPTIONS)) {
+            process.env_remove(name);
+        }
+    }
+    process.envs(command.variables.iter().map(|(name, value)| (name, value)));
+    process
 }
 
 /// Logs every line.

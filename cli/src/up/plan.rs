@@ -107,7 +107,7 @@ pub(super) fn words(text: &str) -> Vec<OsString> {
 }
 
 /// The address at which this machine reaches a listener on all its addresses.
-pub(super) fn reachable(listener: SocketAddr) -> SocketAddr {
+pub(crate) fn reachable(listener: SocketAddr) -> SocketAddr {
     match listener {
         SocketAddr::V4(at) if at.ip().is_unspecified() => (Ipv4Addr::LOCALHOST, at.port()).into(),
         SocketAddr::V6(at) if at.ip().is_unspecified() => (Ipv6Addr::LOCALHOST, at.port()).into(),

@@ -6,13 +6,19 @@ use super::plan::Role;
 pub(super) fn reason(role: Role, lines: &[String]) -> Option<String> {
     match role {
         Role::Gate => gate_reason(lines),
-        _ => lines.iter().rev().find_map(|line| line.strip_prefix("blobgate: ")).map(str::to_owned),
+        // A fault of its options comes from the reader of the command line.
+        _ => lines.iter().rev().find_map(|line| {
+            let own = line.strip_prefix("blobgate: ").or_else(|| line.strip_prefix("error: "));
+            own.map(str::to_owned)
+        }),
     }
 }
 
 const CORRECT: &str = "Correct envoy.yaml, or delete it: the next start renders a new one";
 const BIND: &str = "Run it with CAP_NET_BIND_SERVICE, or name another port in the setup file";
 
+const FREE: &str = "Remove what is there, and start again";
+const OPEN: &str = "Remove what is there, or give this user the right to write it";
 const OTHER_BUILD: &str = "Take another Envoy, such as 1.40.0, or write `module: wasm` into the setup file";
 const REBUILD: &str =
     "Build it on this machine with `make native`, or write `module: wasm` into the setup file";
@@ -46,7 +52,14 @@ fn gate_reason(lines: &[String]) -> Option<String> {
     let why = rejection.or_else(other)?;
     // Some have the whole configuration as JSON behind the reason.
     let why = why.split(": {\"").next().unwrap_or(why);
-    let remedy = if why.contains("cannot bind") { BIND } else { CORRECT };
+    // Paths begin with a dot or a slash.
+    let is_socket = why.contains("cannot bind './") || why.contains("cannot bind '/");
+    let remedy = match () {
+        () if is_socket && why.contains("Address already in use") => FREE,
+        () if is_socket || why.contains("unable to open file") => OPEN,
+        () if why.contains("cannot bind") => BIND,
+        () => CORRECT,
+    };
     Some(format!("{}. {remedy}", short(why)))
 }
 
@@ -126,6 +139,19 @@ mod tests {
     }
 
     #[test]
+    fn says_what_to_do_about_a_file() {
+        for (why, remedy) in [
+            ("cannot bind './run/admin.sock': Address already in use", FREE),
+            ("cannot bind '/run/blobgate/admin.sock': Permission denied", OPEN),
+            ("unable to open file './run/health.log': Is a directory", OPEN),
+            ("cannot bind '[::]:443': Permission denied", BIND),
+        ] {
+            let line = format!("critical: error `{why}` initializing config 'x'");
+            says(Role::Gate, &[&line], Some(&format!("{why}. {remedy}")));
+        }
+    }
+
+    #[test]
     fn names_an_envoy_without_v8() {
         let missing = "critical: error `Didn't find a registered implementation for 'blobgate' with type URL: 'envoy.extensions.filters.http.wasm.v3.Wasm'` initializing config";
         let missing = missing.replace("'blobgate'", "'envoy.filters.http.wasm'");
@@ -153,6 +179,8 @@ mod tests {
     #[test]
     fn takes_the_last_sentence_of_the_tool() {
         says(Role::Inbox, &["blobgate: a", "blobgate: the port is taken", "x"], Some("the port is taken"));
+        let usage = ["error: invalid value 'x' for '--listen'", "", "For more information, try '--help'."];
+        says(Role::Inbox, &usage, Some("invalid value 'x' for '--listen'"));
         says(Role::Inbox, &["x"], None);
     }
 }

@@ -4,16 +4,15 @@ mod banner;
 mod lock;
 mod sandbox;
 mod services;
+mod start_plan;
 
 use super::envoy::EnvoyProgram;
-use super::log::{PartLog, StdoutForm, last_readable};
-use super::part::Parts;
-use super::plan::{
-    Layout, PartCommand, PlannedListener, Probe, ReadyWhen, Role, StartPlan, reachable, words,
-};
+use super::log::{PartLog, last_readable};
+use super::part::{self, Parts};
+use super::plan::{PartCommand, Role, StartPlan, words};
 use super::signals::{ParentWatch, Signals};
 use super::supervise::{self, Started};
-use super::{Error, addresses, drain, ports};
+use super::{Error, drain, ports};
 use crate::log::Format;
 use crate::output::eprint_line;
 use crate::render::{self, RenderedChange};
@@ -22,11 +21,9 @@ use anyhow::Result;
 use lock::SetupLock;
 use sandbox::PlannedSandbox;
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use tokio::process::Command;
 
 const ENVOY_FILE: &str = "envoy.yaml";
 const INBOX_ENV: &str = "inbox.env";
@@ -67,12 +64,15 @@ struct PreparedSetup {
 
 pub(super) async fn run(options: SetupOptions) -> Result<ExitCode> {
     let start = Instant::now();
-    let (log, _guard) = PartLog::stdout(options.log_format);
-    let prepared = PreparedSetup::new(&options, &log)?;
-    let plan = prepared.plan(log)?;
-    ports::check(&plan.listeners).await?;
-    prepared.migrate(&plan).await?;
     let mut signals = Signals::new(ParentWatch::OutliveParent).map_err(Error::Signals)?;
+    let (log, _guard) = PartLog::stdout(options.log_format);
+    let (prepared, plan) = tokio::select! {
+        prepared = prepare(&options, &log) => prepared?,
+        why = signals.next_end() => {
+            log.report(format_args!("{why}. No part has started."));
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     let mut parts = Parts::default();
     let ended = supervise(&prepared, &plan, &mut parts, &mut signals, start).await;
     if let Ok(why) = &ended {
@@ -91,6 +91,15 @@ pub(super) async fn run(options: SetupOptions) -> Result<ExitCode> {
             Ok(ExitCode::FAILURE)
         }
     }
+}
+
+/// Does all that comes before the start of the parts.
+async fn prepare(options: &SetupOptions, log: &PartLog) -> Result<(PreparedSetup, StartPlan), Error> {
+    let prepared = PreparedSetup::new(options, log).await?;
+    let plan = prepared.plan(log.clone())?;
+    ports::check(&plan.listeners).await?;
+    prepared.migrate(&plan).await?;
+    Ok((prepared, plan))
 }
 
 async fn supervise(
@@ -113,12 +122,12 @@ async fn supervise(
 
 impl PreparedSetup {
     /// Checks the files, and writes the rendered ones.
-    fn new(options: &SetupOptions, log: &PartLog) -> Result<Self, Error> {
+    async fn new(options: &SetupOptions, log: &PartLog) -> Result<Self, Error> {
         let mut setup = Setup::load(&options.file)?;
         let shown_folder = setup.folder.clone();
         let folder = if setup.folder.as_os_str().is_empty() { Path::new(".") } else { &setup.folder };
         setup.folder = std::path::absolute(folder).map_err(|why| unprepared(folder, why))?;
-        let envoy = EnvoyProgram::find(options.envoy.as_deref(), setup.module)?;
+        let envoy = EnvoyProgram::find(options.envoy.as_deref(), setup.module).await?;
         let run = setup.resolve(&setup.run);
         std::fs::create_dir_all(&run).map_err(|why| unprepared(&run, why))?;
         let lock = SetupLock::take(&run, &options.file)?;
@@ -151,120 +160,23 @@ impl PreparedSetup {
         })
     }
 
-    fn plan(&self, log: PartLog) -> Result<StartPlan, Error> {
-        let setup = &self.setup;
-        let envoy_text = std::fs::read_to_string(setup.resolve(&self.envoy_file))
-            .map_err(|why| unprepared(&self.envoy_file, why))?;
-        let envoy_listeners = addresses::listeners(&envoy_text);
-        let named = |name: &str| envoy_listeners.iter().find(|(known, _)| known == name).map(|(_, at)| *at);
-        let admin = self.inbox_address("BLOBGATE_INBOX_ADMIN", setup.ports.admin);
-        let mut listeners: Vec<SocketAddr> = envoy_listeners.iter().map(|(_, at)| *at).collect();
-        listeners.push(self.inbox_address("BLOBGATE_INBOX_LISTEN", setup.ports.inbox));
-        listeners.push(admin);
-
-        let answers = |what, url: String| Probe { what, ready: ReadyWhen::InitAnswers(url) };
-        let mut probes = Vec::new();
-        if let Some(sandbox) = &self.sandbox {
-            listeners.push(sandbox.address);
-            probes.push(answers("the sandbox", format!("https://{}/sandbox/calls", sandbox.address)));
-        }
-        probes.push(answers("the inbox", format!("http://{}/readyz", reachable(admin))));
-        if let Some(metrics) = named("metrics") {
-            probes.push(answers("Envoy", format!("http://{}/ready", reachable(metrics))));
-        }
-        if let Some(edge) = named("edge").map(reachable) {
-            probes.push(match self.is_edited {
-                false => answers("the gate", format!("https://{edge}/healthz")),
-                // An edited listener may take the PROXY protocol alone, or have no such route.
-                true => Probe { what: "the gate", ready: ReadyWhen::Accepts(edge) },
-            });
-        }
-
-        let tool = super::tool()?;
-        Ok(StartPlan {
-            layout: Layout::Setup,
-            parts: self.parts(&tool, &log),
-            tool,
-            folder: setup.folder.clone(),
-            admin_socket: setup.resolve(&setup.run).join("admin.sock"),
-            listeners: listeners.into_iter().map(|address| self.planned(address)).collect(),
-            probes,
-            inbox_end: INBOX_END,
-            log,
-        })
-    }
-
-    /// An edited inbox.env may have another address than the setup.
-    fn inbox_address(&self, variable: &str, port: u16) -> SocketAddr {
-        let value = self.variable(variable);
-        value.and_then(|value| value.parse().ok()).unwrap_or((Ipv4Addr::LOCALHOST, port).into())
-    }
-
-    /// A variable of the inbox. secrets/env comes last, since a store with a password stands there.
-    fn variable(&self, name: &str) -> Option<&str> {
-        let all = self.secrets.iter().chain(&self.inbox);
-        all.into_iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
-    }
-
-    fn planned(&self, address: SocketAddr) -> PlannedListener {
-        let file = self.setup.file.display();
-        let privileged = if address.port() < 1024 {
-            "Start it as root or with CAP_NET_BIND_SERVICE, or change"
-        } else {
-            "Change"
-        };
-        PlannedListener {
-            address,
-            taken: format!("End that program, or change the port in {file}"),
-            unusable: format!("{privileged} the address in {file}"),
-        }
-    }
-
-    /// The parts in the order of their start.
-    fn parts(&self, tool: &Path, log: &PartLog) -> Vec<PartCommand> {
-        let part = |role, program: &Path, arguments, variables| PartCommand {
-            role,
-            program: program.to_owned(),
-            arguments,
-            variables,
-        };
-        let mut parts = Vec::new();
-        let format = match log {
-            PartLog::Stdout(StdoutForm::Json, _) => "json",
-            _ => "text",
-        };
-        let mut inbox = words(&format!("inbox serve --log-format {format}"));
-        if let Some(sandbox) = &self.sandbox {
-            parts.push(part(Role::Sandbox, tool, sandbox.arguments(&self.setup), Vec::new()));
-            inbox.extend(sandbox::inbox_arguments());
-        }
-        parts.push(part(Role::Inbox, tool, inbox, self.inbox_variables()));
-        // Envoy keeps lines of its access log for 10 s by default.
-        let mut envoy =
-            words("--disable-hot-restart --file-flush-interval-msec 200 --log-level warn --log-format");
-        envoy.extend(["%l: %v".into(), "-c".into(), self.envoy_file.clone().into()]);
-        parts.push(part(Role::Gate, &self.envoy.path, envoy, self.secrets.clone()));
-        parts
-    }
-
-    fn inbox_variables(&self) -> Vec<(String, String)> {
-        self.inbox.iter().chain(&self.secrets).cloned().collect()
-    }
-
     /// Runs in another process, so that this one never opens the store.
     async fn migrate(&self, plan: &StartPlan) -> Result<(), Error> {
-        let place = || "the inbox's store".to_owned();
-        let migrated = Command::new(&plan.tool)
-            .args(["inbox", "migrate"])
-            .current_dir(&plan.folder)
-            .envs(self.inbox_variables())
+        let command = PartCommand {
+            role: Role::Inbox,
+            program: plan.tool.clone(),
+            arguments: words("inbox migrate"),
+            variables: self.inbox_variables(),
+        };
+        let migrated = part::process(&command, plan)
             .output()
             .await
-            .map_err(|why| Error::Unprepared { place: place(), why: why.into() })?;
+            .map_err(|why| Error::Unprepared { place: "the inbox's store".to_owned(), why: why.into() })?;
         if migrated.status.success() {
             return Ok(());
         }
-        Err(Error::StoreRefused { why: super::migration_error(&migrated.stderr) })
+        let why = super::migration_error(&migrated.stderr).replace("--store", "`inbox.store`");
+        Err(Error::StoreRefused { why })
     }
 }
 

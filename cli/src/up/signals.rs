@@ -43,6 +43,15 @@ impl Signals {
         })
     }
 
+    /// Returns the cause of the next requested end. A dropped call loses none.
+    pub(super) async fn next_end(&mut self) -> &'static str {
+        loop {
+            if let SignalRequest::End(why) = self.next().await {
+                return why;
+            }
+        }
+    }
+
     /// Returns the next request. A dropped call loses none.
     pub(super) async fn next(&mut self) -> SignalRequest {
         loop {

@@ -3,7 +3,7 @@
 use crate::running::{blobgate, text};
 use blobgate::contract::{Kind, Verdict, header};
 use blobgate_testkit::inbox::{InboxProcess, forwarded, fresh_generation, migrate};
-use blobgate_testkit::{TestDelivery, Upstream, closed_port, eventually, free_port, repository};
+use blobgate_testkit::{TestDelivery, Upstream, closed_port, eventually, free_port, module, repository};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::Path;
@@ -177,6 +177,16 @@ impl Rig {
                     format!("--json {request}"),
                 ]
             }
+            "render" => {
+                let folder = new("setup");
+                let args = format!("init {folder} --host localhost --api-key-file none");
+                let made = blobgate(&args.split(' ').collect::<Vec<_>>()).output().unwrap();
+                assert!(made.status.success(), "{}", text(&made.stderr));
+                let setup = Path::new(&folder).join("blobgate.yaml");
+                let module = format!("module_file: {}\n", module().canonicalize().unwrap().display());
+                fs::write(&setup, fs::read_to_string(&setup).unwrap() + &module).unwrap();
+                vec![format!("--setup {}", setup.display())]
+            }
             "schema" => vec![String::new(), "--for envoy".to_owned()],
             "why" => {
                 let told = format!("--entry {} {admin}", self.waiting());
@@ -250,7 +260,7 @@ impl Rig {
                 format!("--new-key --out {}", new("key")),
             ],
             // Tests of their own.
-            "inbox tail" | "inbox serve" | "receiver" | "sandbox" | "up" | "demo" | "render" => vec![],
+            "inbox tail" | "inbox serve" | "receiver" | "sandbox" | "up" | "demo" => vec![],
             _ => panic!("add a row for `blobgate {leaf}`"),
         };
         forms

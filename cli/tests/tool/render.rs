@@ -1,7 +1,7 @@
 //! `blobgate render`, and `blobgate check` of a setup file, with a folder as `init` makes it.
 
 use crate::running::{blobgate, text};
-use blobgate_testkit::{GateModule, module, needs, versions};
+use blobgate_testkit::{GateModule, module, needs, repository, versions};
 use rcgen::{CertificateParams, KeyPair};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -13,23 +13,9 @@ const SIGNING_KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const API_KEY: &str = "rb_0123456789abcdef";
 
 fn setup() -> String {
-    format!(
-        "host: hooks.example.com
-tls: {{certificate: certs/edge.pem, key: certs/edge-key.pem}}
-environment: production
-hook:
-  path: /webhook/{{token}}
-  trust: {{any_of: [token, confirmed]}}
-  source: any
-  result_url: [runblob.io, \"*.runblob.io\"]
-api_key_file: secrets/runblob-key
-token_keys: {{\"2026-11\": {{alg: HS256, env: BLOBGATE_TOKEN_KEY}}}}
-services: {{completed: \"http://127.0.0.1:5000\", failed: \"https://app.internal\"}}
-inbox: {{store: \"sqlite:inbox.db\"}}
-module_file: {}
-",
-        module().display()
-    )
+    let example = include_str!("../../src/setup/example.yaml");
+    let text = example.replace("failed: \"http://127.0.0.1:5000\"", "failed: \"https://app.internal\"");
+    format!("{text}module_file: {}\n", module().display())
 }
 
 /// A setup folder.
@@ -169,7 +155,7 @@ fn leaves_an_edited_file_and_shows_the_difference() {
     folder.write("envoy.yaml", &edited);
     folder.write(
         "inbox.env",
-        &folder.read("inbox.env").replace("sqlite:inbox.db", "postgres://me:hunter2@db/b"),
+        &folder.read("inbox.env").replace("sqlite:/var/lib/blobgate/inbox.db", "postgres://me:hunter2@db/b"),
     );
     folder.write("secrets/runblob-key", "rb_fedcba9876543210");
     folder.write("blobgate.yaml", &setup().replace("127.0.0.1:5000", "127.0.0.1:5001"));
@@ -333,6 +319,21 @@ fn refuses_wrong_files() {
     );
     wrong(
         "secrets/runblob-key",
+        "\"rb_0123456789abcdef\"\n",
+        "cannot use the API key in secrets/runblob-key: it is in quotes, and no shell reads this file. Write the key without them",
+    );
+    wrong(
+        "blobgate.yaml",
+        &setup().replace("secrets/runblob-key", "rb_0123456789"),
+        "cannot use `api_key_file`: no file has that name. Write RunBlob's API key into a file, with mode 600, and name that file",
+    );
+    wrong(
+        "secrets/env",
+        &format!("BLOBGATE_TOKEN_KEY={TOKEN_KEY} # of November\n"),
+        "cannot use secrets/env: line 1 has a character that a shell and systemd read differently. Write the value in single quotes",
+    );
+    wrong(
+        "secrets/runblob-key",
         "one\ntwo\n",
         "cannot use the API key in secrets/runblob-key: it has more than one line. Write the key alone",
     );
@@ -369,6 +370,9 @@ fn refuses_wrong_files() {
         "cannot use blobgate.yaml:1:1: host has a scheme; write the name alone, such as hooks.example.com",
     );
     let folder = RenderFolder::new();
+    folder.write("certs/edge.pem", &(certificate("issuer", |_| {}).0 + &folder.read("certs/edge.pem")));
+    folder.refuses("cannot use certs/edge.pem: the certificate of its key is not the first one. Write it before those of its issuers");
+    let folder = RenderFolder::new();
     let (other, key) = certificate("other.example.com", |_| {});
     folder.write("certs/edge.pem", &other);
     folder.write("certs/edge-key.pem", &key);
@@ -376,6 +380,48 @@ fn refuses_wrong_files() {
     let folder = RenderFolder::new();
     std::fs::remove_file(folder.path("blobgate.yaml")).unwrap();
     folder.refuses("cannot use blobgate.yaml: it cannot be read: No such file or directory (os error 2). Make one with `blobgate init`, or name another with --setup");
+}
+
+/// A pipe blocks its reader, and some devices have no end.
+#[test]
+fn reads_regular_files_alone() {
+    for (name, start) in [
+        ("certs/edge.pem", "cannot use certs/edge.pem: it is no regular file. "),
+        ("certs/edge-key.pem", "cannot use certs/edge-key.pem: it is no regular file. "),
+        ("secrets/runblob-key", "cannot use the API key in secrets/runblob-key: it is no regular file. "),
+        ("secrets/env", "cannot use secrets/env: it is no regular file. "),
+        ("module.wasm", "cannot use the Wasm module module.wasm: it is no regular file. "),
+    ] {
+        let folder = RenderFolder::new();
+        if name == "module.wasm" {
+            folder.write("blobgate.yaml", &setup().replace(&module().display().to_string(), name));
+        } else {
+            std::fs::remove_file(folder.path(name)).unwrap();
+        }
+        std::os::unix::fs::symlink("/dev/null", folder.path(name)).unwrap();
+        let end = folder.run(&["render"]);
+        assert!(text(&end.stderr).starts_with(&format!("blobgate: {start}")), "{}", text(&end.stderr));
+        assert_eq!(end.status.code(), Some(1));
+    }
+}
+
+/// Of a variable in both files, `blobgate up` takes the one of secrets/env.
+#[test]
+fn supervisors_read_secrets_env_last() {
+    for file in [
+        "deploy/systemd/blobgate-inbox.service",
+        "compose.production.yaml",
+        "docs/howto/install.md",
+        "docs/howto/own-envoy.md",
+    ] {
+        let text = std::fs::read_to_string(repository(file)).unwrap();
+        let is_reader = |line: &&str| {
+            ["EnvironmentFile=", "[with-env, ", "set -a"].iter().any(|start| line.contains(start))
+        };
+        let lines: String = text.lines().filter(is_reader).collect();
+        let (inbox, secrets) = (lines.find("inbox.env"), lines.rfind("secrets/env"));
+        assert!(inbox.is_some() && inbox < secrets, "{file}: {lines}");
+    }
 }
 
 #[test]
@@ -420,7 +466,7 @@ fn check_reads_a_setup_file() {
         check(&["--require-env", "blobgate.yaml"]),
         (absent("error") + "1 error, 0 warnings, 0 not checked\n", Some(1))
     );
-    folder.write("other.yaml", &setup().replace("  source: any\n", "  sources: any\n"));
+    folder.write("other.yaml", &setup().replace("  source: any ", "  sources: any "));
     assert_eq!(
         check(&["other.yaml"]),
         (

@@ -4,6 +4,7 @@ mod folder;
 
 use crate::running::{RunningReceiver, RunningTool, blobgate, client, text};
 use blobgate::contract::header::{JOB, WEBHOOK_SIGNATURE};
+use blobgate_testkit::book::block;
 use blobgate_testkit::{GateModule, eventually, free_port, needs, sql};
 use folder::{GATE, INBOX, SetupFolder, arrival, copy, deliveries, script};
 use serde_json::Value;
@@ -32,6 +33,12 @@ fn stores_and_delivers_a_signed_event() {
     assert!(stored.ends_with(&format!("{generation} hook=veo3 job=order-17")), "{stored}");
     let delivered = up.line(" gate      delivered completed ");
     assert!(delivered.ends_with(&format!("{generation} hook=veo3 attempt=1 status=200")), "{delivered}");
+
+    // A typing mistake in the app's path.
+    let wrong = folder.callback_url("order-18").replace("/webhook/", "/webhok/");
+    assert_eq!(folder.send(&wrong, generation), Some(404));
+    let line = up.line("gate      answered 404: no hook has this path; source=127.0.0.1");
+    assert!(!line.contains("webhok"), "{line}");
 
     // A forged token is refused, and the line has no part of it.
     let url = folder.callback_url("order-18");
@@ -140,6 +147,20 @@ fn ends_at_once_by_a_second_signal() {
 }
 
 #[test]
+fn ends_well_by_a_signal_before_the_start() {
+    let folder = SetupFolder::new("http://127.0.0.1:9");
+    let envoy = script(&folder.path(), "envoy", "touch asked\nexec sleep 300");
+    let mut command = blobgate(&["up", "--setup", &folder.setup_file(), "--envoy", &envoy]);
+    command.current_dir(folder.path()).stderr(Stdio::null());
+    let up = RunningTool::start(command);
+    eventually("a question for the version", || folder.path().join("asked").exists().then_some(()));
+    let (status, lines) = up.end_by("TERM");
+    assert_eq!(status.code(), Some(0), "{lines:?}");
+    assert!(lines.iter().any(|line| line.ends_with("  SIGTERM. No part has started.")), "{lines:?}");
+    assert_eq!(folder.processes(), []);
+}
+
+#[test]
 fn runs_one_setup_once() {
     let folder = SetupFolder::new("http://127.0.0.1:9");
     let up = folder.up(&[]);
@@ -169,9 +190,24 @@ fn uses_an_edited_envoy_yaml() {
     assert!(error.contains("nonsense"), "{error}");
     assert!(error.ends_with(REMEDY), "{error}");
 
+    // It has no listener to wait for, and is not ready either.
+    for text in ["nonsense: [\n", "static_resourcs: {}\n"] {
+        folder.write("envoy.yaml", text, 0o644);
+        let error = folder.fails(&[]);
+        assert!(error.starts_with("blobgate: Envoy does not start: ") && error.ends_with(REMEDY), "{error}");
+    }
+
     fs::remove_file(folder.path().join("envoy.yaml")).unwrap();
     folder.up(&[]).ends_well_by("TERM");
     assert!(folder.read("envoy.yaml").contains("id: gate-1"));
+}
+
+#[test]
+fn runs_as_the_page_says() {
+    let folder = SetupFolder::new("http://127.0.0.1:9");
+    for text in [block("up-start"), block("up-sandbox")] {
+        folder.up_by(&text).ends_well_by("TERM");
+    }
 }
 
 #[test]
@@ -280,7 +316,7 @@ fn makes_a_key_for_the_sandbox() {
 #[test]
 fn ends_with_a_sentence_for_wrong_files() {
     type Spoil<'a> = &'a dyn Fn(&SetupFolder);
-    let rows: [(Spoil<'_>, &str); 8] = [
+    let rows: [(Spoil<'_>, &str); 9] = [
         (
             &|folder| fs::remove_file(folder.path().join("blobgate.yaml")).unwrap(),
             "blobgate: cannot use FOLDER/blobgate.yaml: it ",
@@ -311,7 +347,15 @@ fn ends_with_a_sentence_for_wrong_files() {
         ),
         (
             &|folder| folder.replace("blobgate.yaml", "sqlite:inbox.db", "sqlite:none/inbox.db"),
-            "blobgate: cannot prepare the inbox's store: ",
+            "blobgate: cannot prepare the inbox's store: cannot open none/inbox.db: the directory does not exist. Create it, or name another path with `inbox.store`",
+        ),
+        (
+            // secrets/env wins over inbox.env.
+            &|folder| {
+                let secrets = folder.read("secrets/env") + "BLOBGATE_INBOX_STORE=sqlite:other/inbox.db\n";
+                folder.write("secrets/env", &secrets, 0o600);
+            },
+            "blobgate: cannot prepare the inbox's store: cannot open other/inbox.db: ",
         ),
         (
             &|folder| fs::create_dir(folder.path().join("inbox.db")).unwrap(),

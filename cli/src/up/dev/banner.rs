@@ -1,9 +1,9 @@
 //! The text once all parts run.
 
+use crate::shell;
 use crate::up::addresses::Addresses;
 use crate::up::part::Parts;
 use crate::up::plan::{Layout, Role};
-use crate::up::program_name;
 use uuid::Uuid;
 
 /// Each line has an address and a purpose.
@@ -32,7 +32,7 @@ fn addresses(layout: Layout, at: &Addresses) -> String {
 }
 
 pub(super) fn text(layout: Layout, at: &Addresses, envoy: &str, parts: &Parts) -> String {
-    let tool = program_name();
+    let tool = shell::program();
     let (edge, id) = (at.edge, Uuid::new_v4());
     let (repeat, inbox) = match layout {
         Layout::WithInbox | Layout::Setup => (" (a repeat is not delivered again)", with_inbox(parts, &tool)),

@@ -1,9 +1,10 @@
 //! The text once all parts run.
 
 use super::{PreparedSetup, services};
+use crate::mint::SetupTokenKey;
 use crate::setup::{Setup, SetupHost};
+use crate::shell;
 use crate::up::envoy::runs_on;
-use crate::up::program_name;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub(super) fn text(prepared: &PreparedSetup, took: Duration) -> String {
     }
     let width = lines.iter().map(|(url, _)| url.len()).max().unwrap_or_default();
     let lines: String = lines.iter().map(|(url, about)| format!("  {url:<width$}  {about}\n")).collect();
-    let (tool, admin) = (program_name(), admin_option(setup));
+    let (tool, admin) = (shell::program(), admin_option(setup));
     format!(
         "
 Blobgate runs on {envoy}: ready in {seconds:.1} s.
@@ -78,7 +79,7 @@ fn admin_option(setup: &Setup) -> String {
 fn order(prepared: &PreparedSetup, tool: &str) -> String {
     let PreparedSetup { setup, .. } = prepared;
     let Some(sandbox) = &prepared.sandbox else { return String::new() };
-    let shown = |path: &Path| quoted(&prepared.shown_folder.join(path).display().to_string());
+    let shown = |path: &Path| shell::path(&prepared.shown_folder.join(path));
     let port = sandbox.address.port();
     let host = match &setup.host {
         SetupHost::Ip(ip) if ip.is_ipv6() => format!("[{ip}]"),
@@ -105,34 +106,8 @@ Order a generation from the sandbox. It calls back{how}:
 /// A line that sets `url`.
 fn url_line(prepared: &PreparedSetup, tool: &str) -> String {
     let setup = &prepared.setup;
-    let secrets = prepared.shown_folder.join(crate::setup::SECRETS_ENV);
-    let secrets = if secrets.is_absolute() { secrets } else { Path::new(".").join(secrets) };
-    let secrets = quoted(&secrets.display().to_string());
-    let keys = setup.token_keys.as_ref().and_then(Value::as_object);
-    // The last one is the newest.
-    let Some((kid, key)) = keys.and_then(|keys| keys.iter().next_back()) else {
-        return format!("  url={}", setup.hook_url());
-    };
-    let field = |name| key.get(name).and_then(Value::as_str).unwrap_or_default();
-    let (prefix, signer) = match field("alg") {
-        "HS256" => (format!("set -a; . {secrets}; "), format!("--key-env {}", field("env"))),
-        // The gate has the public half alone.
-        _ => (String::new(), "--key-file YOUR-PRIVATE-KEY.pem".to_owned()),
-    };
-    format!(
-        "  url=$({prefix}{tool} mint {signer} --kid {} --aud {} \\\n    --url {} --job order-17)",
-        quoted(kid),
-        quoted(&format!("{}/{}", setup.environment, setup.hook.name)),
-        quoted(&setup.hook_url()),
-    )
-}
-
-/// A word of a shell.
-fn quoted(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
-    if !text.is_empty() && text.bytes().all(is_plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''"))
-    }
+    let Ok(key) = SetupTokenKey::newest(setup) else { return format!("  url={}", setup.hook_url()) };
+    // Of an EdDSA key the setup has the public half alone.
+    let signer = if key.variable.is_some() { "" } else { " --key-file YOUR-PRIVATE-KEY.pem" };
+    format!("  url=$({tool} mint --setup {}{signer} --job order-17)", shell::path(&setup.file))
 }

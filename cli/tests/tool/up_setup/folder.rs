@@ -157,6 +157,25 @@ impl SetupFolder {
         up
     }
 
+    /// Starts it by the command of a page, which names the folder `my-gate`, and waits until it is ready.
+    #[track_caller]
+    pub(super) fn up_by(&self, command: &str) -> RunningSetup<'_> {
+        let work = tempfile::tempdir().unwrap();
+        let envoy = fs::canonicalize(versions().pop().unwrap().binary).unwrap();
+        for (to, name) in
+            [(self.path(), "my-gate"), (envoy, "envoy"), (env!("CARGO_BIN_EXE_blobgate").into(), "blobgate")]
+        {
+            std::os::unix::fs::symlink(to, work.path().join(name)).unwrap();
+        }
+        let path = format!("{}:{}", work.path().display(), std::env::var("PATH").unwrap());
+        let mut script = Command::new("bash");
+        script.args(["-c", &format!("exec 2>&1; exec {command}")]).env("PATH", path).env_remove("ENVOY");
+        script.current_dir(work.path()).stdin(Stdio::null());
+        let up = RunningSetup { folder: self, running: RunningTool::start(script) };
+        up.line(READY);
+        up
+    }
+
     pub(super) fn processes(&self) -> Vec<(u32, String)> {
         processes_in(&self.path())
     }
