@@ -56,14 +56,14 @@ def progress(text):
 
 
 class Process:
-    """A program on one core. It does not outlive this script."""
+    """A program on these cores. It does not outlive this script."""
 
-    def __init__(self, stack, name, command, core, log):
+    def __init__(self, stack, name, command, cores, log):
         self.name, self.log = name, log
 
         def in_child():
             LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            os.sched_setaffinity(0, {core})
+            os.sched_setaffinity(0, cores)
 
         with open(log, "wb") as sink:
             self.process = subprocess.Popen(
@@ -132,7 +132,7 @@ class Machine:
 class Upstream(Process):
     """The service: one nginx process that answers 200 and counts."""
 
-    def __init__(self, stack, work, core):
+    def __init__(self, stack, work, cores):
         self.port = free_port()
         config = work / "nginx.conf"
         # nginx never closes a connection first.
@@ -162,7 +162,7 @@ class Upstream(Process):
             }}
             """
         )
-        super().__init__(stack, "nginx", [find("nginx"), "-p", work, "-c", config], core, work / "nginx.log")
+        super().__init__(stack, "nginx", [find("nginx"), "-p", work, "-c", config], cores, work / "nginx.log")
         self.probes = 0
         self.wait_until(lambda: fetch(self.port, "/count"), "response")
         self.probes = self.total()
@@ -182,26 +182,26 @@ class Upstream(Process):
 class ExtAuthz(Process):
     """The service behind ext_authz."""
 
-    def __init__(self, stack, work, program, core, name, configuration):
+    def __init__(self, stack, work, program, cores, name, configuration):
         file = work / f"{name}.yaml"
         file.write_text(textwrap.dedent(configuration))
         output_file = work / f"{name}.port"
         command = ["sh", "-c", f"exec '{ROOT}/dev/with-secrets' '{program}' '{file}' >'{output_file}'"]
-        super().__init__(stack, "the service of ext_authz", command, core, work / f"{name}.log")
+        super().__init__(stack, "the service of ext_authz", command, cores, work / f"{name}.log")
         self.port = int(self.wait_until(lambda: output_file.exists() and output_file.read_text().strip(), "port"))
 
 
 class Envoy(Process):
     """One Envoy on one core."""
 
-    def __init__(self, stack, work, program, core, name, text, service):
+    def __init__(self, stack, work, program, cores, name, text, service):
         self.service = service
         config, admin = work / f"{name}.yaml", work / f"{name}.admin"
         config.write_text(text)
         # dev/with-secrets becomes Envoy, so there is one process to measure.
         command = [ROOT / "dev/with-secrets", *program, "-c", config, "--admin-address-path", admin]
         command += ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"]
-        super().__init__(stack, "Envoy", command, core, work / f"{name}.log")
+        super().__init__(stack, "Envoy", command, cores, work / f"{name}.log")
         address = self.wait_until(lambda: admin.exists() and admin.read_text().strip(), "admin address")
         self.admin = int(address.rsplit(":", 1)[1])
         self.wait_until(lambda: fetch(self.admin, "/ready"), "readiness")

@@ -55,7 +55,7 @@ class Rig:
         self.work = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="blobgate-bench-")))
         # This script runs on the other core too.
         os.sched_setaffinity(0, {cores[1]})
-        self.upstream = Upstream(stack, self.work, cores[1])
+        self.upstream = Upstream(stack, self.work, {cores[1]})
         self.machine = Machine(self.cores)
 
     def start(self, variant, under=()):
@@ -65,11 +65,13 @@ class Rig:
             if not self.ext_authz.exists():
                 raise Failed(f"{self.ext_authz.relative_to(ROOT)} is missing: run `make bench`, which builds it.")
             name = f"{variant.name}-service"
-            service = ExtAuthz(self.stack, self.work, self.ext_authz, self.cores[1], name, variant.service)
+            service = ExtAuthz(self.stack, self.work, self.ext_authz, {self.cores[1]}, name, variant.service)
         text = on_ports(variant.text, self.upstream.port, service.port if service else 1)
         need_modules(text)
         program = [*under, self.envoy]
-        return Envoy(self.stack, self.work, program, self.cores[0], variant.name, text, service)
+        # valgrind counts the same on any core.
+        cores = set(self.cores) if under else {self.cores[0]}
+        return Envoy(self.stack, self.work, program, cores, variant.name, text, service)
 
     def load(self, variant, envoy, seconds):
         """Drives the Envoy of this variant for some seconds."""
