@@ -19,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 use tokio::net::TcpListener;
 
 #[tokio::main(flavor = "current_thread")]
@@ -51,7 +51,7 @@ async fn answer(config: &Config, request: Request<Incoming>) -> Result<Response<
     sanitize::head(&mut headers);
     // Envoy sets this header for each client that is not internal. It does not pass x-forwarded-for to this service.
     let source = [headers.first("x-envoy-external-address"), b":1"].concat();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
     let head = Head {
         method: parts.method.as_str().as_bytes(),
         headers: &headers,
