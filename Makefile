@@ -13,6 +13,8 @@ BOOK := .tools/book/bin
 # The linker of the artefacts.
 ZIG := .tools/zig/bin
 LYCHEE := $(BOOK)/lychee --offline --no-progress --quiet --include-fragments
+# Tests in tests/host of Envoy's own work around the gate: connections, routes, the inbox's health, traces.
+OF_ENVOY := edge envoy_checks flood inbox_health inbox_route local thread
 # When this changes, cargo compiles tests with `#[needs]` again: see testkit/needs.
 export BLOBGATE_MACHINE := $(shell id -u; command -v nginx node prometheus python3 sqlite3; ls -d /usr/sbin/pgbouncer /usr/lib/postgresql/* 2>/dev/null)
 # The inbox with failpoints, for `make kill`. --workspace: the same dependency features as in `make test`, which has built
@@ -70,13 +72,14 @@ test: build build-crash-test native tools test-core ## run every test that needs
 	tests/trust/run
 	tests/tutorial/run
 
-test-native: build native native-crash-test tools ## run the tests of the gate with the native module, and both modules side by side; ENVOYS as for test
-	@dev/envoy 1.36.4 >/dev/null
-	cargo test --locked --workspace --test native
-	BLOBGATE_MODULE=native cargo test --locked --workspace --test corpus_envoy --test host -- --skip wasm_alone
+test-native: build native native-crash-test tools ## run the gate's tests with the native module, and beside the Wasm module; ENVOYS as for test; QUICK=1: not what is Envoy's own
+	@ENVOY= dev/envoy 1.36.4 >/dev/null
+	RUST_TEST_THREADS=4 cargo test --locked --workspace --test native -- --skip soak
+	BLOBGATE_MODULE=native RUST_TEST_THREADS=8 cargo test --locked --workspace --test host -- $(foreach part,wasm_alone $(if $(QUICK),$(OF_ENVOY)),--skip $(part)::)
+ifndef QUICK
 	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
-	BLOBGATE_MODULE=native tests/receivers/run
-	BLOBGATE_MODULE=native tests/trust/run
+	@for version in $(filter-out 1.36%,$(ENVOYS)); do for part in receivers trust; do echo "Envoy $$version:"; BLOBGATE_MODULE=native ENVOY=$$(dev/envoy $$version) tests/$$part/run || exit 1; done; done
+endif
 
 $(BOOK)/mdbook: .ci/requirements-docs.txt
 	@dev/need python3
@@ -125,7 +128,7 @@ check-artefacts: artefacts native tools ## try target/artefacts in real Envoys, 
 	cargo test --locked --workspace --test artefacts
 
 soak: native tools ## send a million requests of every kind to the native module, and check that memory stays flat; less with SOAK=50000
-	SOAK=$(or $(SOAK),1000000) cargo test --locked --workspace --test native -- soak
+	SOAK=$(or $(SOAK),1000000) cargo test --locked --workspace --profile measured --test native -- --nocapture soak
 
 native-crash-test: cargo # the native module with the feature crash-test, which panics on a request header
 	dev/native --features crash-test --target-dir target/crash-test
@@ -164,7 +167,7 @@ bench-smoke: build native empty-native ## run every bench briefly with debug bui
 	benches/run --smoke
 	benches/inbox/run --smoke
 
-oncall: build tools ## try faults on real stacks with a real Prometheus, and evaluate each expression of rules and dashboard
+oncall: build native tools ## try faults on real stacks with a real Prometheus, and evaluate each expression of rules and dashboard
 	@dev/need cargo cc openssl prometheus
 	cargo test --locked --workspace --test oncall -- expressions selectors
 	RUST_TEST_THREADS=16 cargo test --locked --workspace --test oncall -- --skip expressions --skip selectors
@@ -188,7 +191,7 @@ boot: build tools ## boot Debian 12 in a container, and run the units there; nee
 	cargo build --locked $(BLOBGATE_TOOL_WITH) --bin blobgate
 	tests/systemd/boot
 
-compose: ## build the images, run docker-compose.yml and compose.production.yaml, and check the results; needs Docker
+compose: ## build the images, run docker-compose.yml and compose.production.yaml, and check the results; needs Docker; MODULE=native: with the native module
 	tests/compose/run
 
 validate: build tools ## validate envoy.yaml with Envoy; ENVOYS as for test
@@ -235,7 +238,7 @@ check-fmt: cargo ## check the format of the code
 
 clippy: clippy-core ## lint on both targets, with warnings as errors
 	cargo clippy --locked --workspace --exclude blobgate --all-targets -- -D warnings
-	cargo clippy --locked --workspace --features blobgate-cli/failpoints --lib --test kill --test field --test oncall -- -D warnings
+	cargo clippy --locked --workspace --features blobgate-cli/failpoints --lib --test kill --test field --test oncall --test native -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 -- -D warnings
 	cargo clippy --locked -p blobgate --lib --target wasm32-wasip1 --features crash-test -- -D warnings
 

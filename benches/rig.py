@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 from load import load
-from parts import BENCHES, EMPTY_WASM, ENVOY_VERSION, ROOT, Envoy, ExtAuthz, Failed, Machine, Upstream, find, need, output
+from parts import BENCHES, EMPTY_WASM, ENVOY_VERSION, ROOT, Envoy, ExtAuthz, Failed, Machine, Upstream, need, output
 from variants import on_ports
 
 class Options(argparse.ArgumentParser):
@@ -22,6 +22,7 @@ class Options(argparse.ArgumentParser):
         self.add_argument("--json", action="store_true", help="print the result as JSON")
         self.add_argument("--smoke", action="store_true", help="only a short run; checks answers and no numbers")
         self.add_argument("--only", action="append", metavar="NAME", help="only this variant; can be repeated")
+        self.add_argument("--keep", metavar="FOLDER", help="a folder for the dumps of callgrind, to read with callgrind_annotate")
         self.add_argument("--against", metavar="MODULE.wasm", help="an earlier Wasm module, to compare in the same run")
 
     def read(self):

@@ -8,11 +8,12 @@ pub use packed::PackedHeaders;
 
 /// The headers of a request as the host lists them: names in lower case, values as raw bytes, one item for each repeat.
 #[derive(Clone, Debug, Default)]
-pub struct Headers {
-    list: Vec<(String, Vec<u8>)>,
-    #[cfg(not(target_family = "wasm"))]
-    packed: PackedHeaders,
-}
+pub struct Headers(HeaderItems);
+
+#[cfg(target_family = "wasm")]
+type HeaderItems = Vec<(String, Vec<u8>)>;
+#[cfg(not(target_family = "wasm"))]
+type HeaderItems = PackedHeaders;
 
 /// Why a decisive header has no value to act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,17 +37,13 @@ impl InvalidHeader {
 impl Headers {
     /// Takes the host's list.
     pub fn new(list: Vec<(String, Vec<u8>)>) -> Self {
-        Self {
-            list,
-            #[cfg(not(target_family = "wasm"))]
-            packed: PackedHeaders::default(),
-        }
+        Self(list.into_iter().collect())
     }
 
     /// Takes a host's list that is packed.
     #[cfg(not(target_family = "wasm"))]
     pub fn from_packed(packed: PackedHeaders) -> Self {
-        Self { list: Vec::new(), packed }
+        Self(packed)
     }
 
     /// The only value of `name`; `None` if the header is absent.
@@ -90,31 +87,35 @@ impl Headers {
 
     /// The first raw value of `name`, or nothing. Use it for pseudo-headers, which HTTP does not allow to repeat.
     pub fn first(&self, name: &str) -> &[u8] {
-        self.iter().find(|(key, _)| *key == name).map_or(&[], |(_, value)| value)
+        self.iter().find(|(key, _)| *key == name.as_bytes()).map_or(&[], |(_, value)| value)
     }
 
     /// Removes each header whose name `keep` rejects.
-    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
-        self.list.retain(|(name, _)| keep(name));
+    pub fn retain(&mut self, keep: impl Fn(&[u8]) -> bool) {
+        #[cfg(target_family = "wasm")]
+        self.0.retain(|(name, _)| keep(name.as_bytes()));
         #[cfg(not(target_family = "wasm"))]
-        self.packed.retain(keep);
+        self.0.retain(keep);
     }
 
     /// Every raw value of `name`.
     fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |(key, _)| *key == name).map(|(_, value)| value)
+        self.iter().filter(move |(key, _)| *key == name.as_bytes()).map(|(_, value)| value)
     }
 
     /// Every name, once for each repeat.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.iter().map(|(name, _)| name)
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        let list = self.list.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
-        #[cfg(not(target_family = "wasm"))]
-        let list = list.chain(self.packed.iter());
-        list
+    #[cfg(target_family = "wasm")]
+    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.0.iter().map(|(name, value)| (name.as_bytes(), value.as_slice()))
+    }
+
+    #[cfg(not(target_family = "wasm"))]
+    fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.0.iter()
     }
 }
 

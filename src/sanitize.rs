@@ -11,9 +11,10 @@ use crate::trace::{StageReport, StageVerdict};
 /// Every spelling of a name counts. WSGI and others turn `-` into `_`, so that a service would read `blobgate_event` as
 /// `blobgate-event`. A proxy's copies of the path are reserved too, because they may contain a token.
 pub fn head(headers: &mut Headers) -> Vec<String> {
-    let reserved: Vec<String> = headers.names().filter(|name| is_reserved(name)).map(str::to_owned).collect();
+    let reserved = headers.names().filter(|name| is_reserved_name(name));
+    let reserved: Vec<String> = reserved.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
     if !reserved.is_empty() {
-        headers.retain(|name| !is_reserved(name));
+        headers.retain(|name| !is_reserved_name(name));
     }
     reserved
 }
@@ -45,8 +46,12 @@ const COPIES_OF_PATH: &[&str] =
 /// assert!(!is_reserved("content-type"));
 /// ```
 pub fn is_reserved(name: &str) -> bool {
+    is_reserved_name(name.as_bytes())
+}
+
+fn is_reserved_name(name: &[u8]) -> bool {
     // The first letter decides quickly: this runs for every header of every request.
-    match name.bytes().next().map(folded) {
+    match name.first().copied().map(folded) {
         Some(b'b') => starts_with(name, header::PREFIX),
         Some(b'w') => starts_with(name, header::WEBHOOK_PREFIX),
         Some(b'i') => equals(name, header::IDEMPOTENCY_KEY),
@@ -55,11 +60,11 @@ pub fn is_reserved(name: &str) -> bool {
     }
 }
 
-fn starts_with(name: &str, prefix: &str) -> bool {
-    name.len() >= prefix.len() && name.bytes().map(folded).zip(prefix.bytes()).all(|(a, b)| a == b)
+fn starts_with(name: &[u8], prefix: &str) -> bool {
+    name.len() >= prefix.len() && name.iter().copied().map(folded).zip(prefix.bytes()).all(|(a, b)| a == b)
 }
 
-fn equals(name: &str, other: &str) -> bool {
+fn equals(name: &[u8], other: &str) -> bool {
     name.len() == other.len() && starts_with(name, other)
 }
 

@@ -1,7 +1,7 @@
 //! The files of `make artefacts` in real Envoys: for x86-64 in a root that has glibc alone, as Envoy's distroless image,
 //! and for aarch64 under qemu.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use blobgate_testkit as support;
 use blobgate_testkit::book::block;
@@ -169,6 +169,35 @@ fn sums_match() {
     let output = Command::new("sh").args(["-ec", check]).current_dir(repository("")).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(text, "libblobgate-x86_64.so: OK\nlibblobgate-aarch64.so: OK\n");
+}
+
+/// Each fault of a file that `make artefacts` must not make.
+#[test]
+fn the_check_finds_faults() {
+    #[track_caller]
+    fn row(file: &Path, machine: &str, glibc: &str, faults: &[&str]) {
+        let check = Command::new(repository("dev/check-artefact")).args([machine, glibc]).arg(file).output();
+        let check = check.unwrap();
+        let text = String::from_utf8(check.stderr).unwrap();
+        assert_eq!(check.status.success(), faults.is_empty(), "{text}");
+        for fault in faults {
+            let line = text
+                .lines()
+                .find(|line| line.contains(&format!("{} ", file.display())) && line.contains(fault));
+            assert!(line.is_some(), "{fault}: {text}");
+        }
+    }
+    for machine in ["x86_64", "aarch64"] {
+        row(&artefact("artefacts", machine), machine, "2.28", &[]);
+        row(&artefact("artefacts", machine), machine, "2.17", &["GLIBC_2.28, newer than 2.17"]);
+    }
+    row(&artefact("artefacts", "aarch64"), "x86_64", "2.28", &["is no shared library for x86_64"]);
+    let foreign =
+        ["needs libgcc_s.so.1, which an image with glibc alone lacks", "contains a path of this machine"];
+    row(&GateModule::Native.file(), "x86_64", "2.99", &foreign);
+    let libraries = libraries(&versions_with(GateModule::Native)[0].binary);
+    let math = libraries.iter().find(|it| it.ends_with("libm.so.6")).unwrap();
+    row(math, "x86_64", "2.99", &["calls nothing of Envoy", "exports other symbols than the hooks"]);
 }
 
 /// The page's image takes a file that is there, to a path where the tool looks for it.

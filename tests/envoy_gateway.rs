@@ -10,6 +10,7 @@
     clippy::arithmetic_side_effects
 )]
 
+#[path = "crds/check.rs"]
 mod crd;
 #[path = "envoy_gateway/proxy.rs"]
 mod proxy;

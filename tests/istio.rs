@@ -10,7 +10,7 @@
     clippy::arithmetic_side_effects
 )]
 
-#[path = "crd.rs"]
+#[path = "crds/check.rs"]
 mod crd;
 #[path = "istio/ingress.rs"]
 mod ingress;

@@ -13,7 +13,7 @@ mod url_length;
 use crate::end_signals::until_signal;
 use crate::mint::{base64_key, this_month};
 use crate::output::{eprint_line, print_lines};
-use crate::setup::{SECRETS_ENV, SETUP_FILE, Setup};
+use crate::setup::{ModuleKind, SECRETS_ENV, SETUP_FILE, Setup};
 use answers::{InitAnswers, SetupCertificate};
 use anyhow::{Result, anyhow};
 use app_lines::{AppLines, Language};
@@ -70,6 +70,9 @@ pub(crate) struct Args {
     /// The folder of Envoy's admin socket; a relative path counts from the folder
     #[arg(long, value_name = "FOLDER", default_value = setup_text::RUN)]
     run: String,
+    /// The build of the gate
+    #[arg(long, value_enum, default_value_t = ModuleKind::Wasm)]
+    module: ModuleKind,
     /// The lines for the application of an existing setup, instead of a new one
     #[arg(long, value_enum, value_name = "LANGUAGE", conflicts_with_all = OF_A_NEW_SETUP)]
     print: Option<Language>,
@@ -79,7 +82,7 @@ pub(crate) struct Args {
 }
 
 /// The options of a new setup, which --print excludes.
-const OF_A_NEW_SETUP: [&str; 13] = [
+const OF_A_NEW_SETUP: [&str; 14] = [
     "folder",
     "host",
     "service",
@@ -93,6 +96,7 @@ const OF_A_NEW_SETUP: [&str; 13] = [
     "failed_service",
     "store",
     "run",
+    "module",
 ];
 
 const EXAMPLES: &str = "\

@@ -44,21 +44,29 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The schema of a file with the configuration anywhere in it, as the `value` of a filter's `configuration`. It allows
+/// The keys of the configuration in the filters of the Wasm module and of the native module.
+const KEYS: [&str; 2] = ["configuration", "filter_config"];
+
+/// The schema of a file with the configuration anywhere in it, as the `value` of a filter's configuration. It allows
 /// everything else: Envoy has schemas of its own.
 fn anywhere(configuration: Value) -> Value {
     let Value::Object(mut configuration) = configuration else { return configuration };
     let part = json!({ "$ref": "#/$defs/part" });
-    let with = |value: Value| {
+    let with = |key: &str, value: Value| {
         let filter = json!({"type": "object", "required": ["value"], "properties": {"value": value}});
-        json!({"required": ["configuration"], "properties": {"configuration": filter}})
+        json!({"required": [key], "properties": {key: filter}})
     };
     let gate = json!({"type": "object", "anyOf": [{"required": ["hooks"]}, {"required": ["environment"]}]});
+    let of_key = |key| {
+        json!({
+            "if": with(key, gate.clone()),
+            "then": with(key, json!({ "$ref": "#/$defs/configuration" })),
+        })
+    };
     let part_schema = json!({
         "items": part,
         "additionalProperties": part,
-        "if": with(gate),
-        "then": with(json!({ "$ref": "#/$defs/configuration" })),
+        "allOf": KEYS.map(of_key),
     });
     let dialect = configuration.remove("$schema");
     let mut defs = match configuration.remove("$defs") {

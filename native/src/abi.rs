@@ -70,7 +70,7 @@ pub(crate) enum HookStep {
 pub(crate) enum BodyStep {
     Continue,
     Buffer,
-    /// The part goes nowhere: the request has its response.
+    /// Envoy drops the part: the request has its response.
     Discard,
 }
 
@@ -215,9 +215,14 @@ pub(crate) unsafe fn local_reply<M: Module>(envoy: *mut c_void, stream: *const c
     unsafe { hook::<M, ()>(envoy, stream, (Phase::Complete, ()), run) }
 }
 
-/// Runs `run`; `None` after a panic. A payload whose drop panics again would end Envoy, so it is forgotten.
+/// Runs `run`; `None` after a panic. The drop of a payload may panic with another payload, which is then forgotten.
 fn guarded<R>(run: impl FnOnce() -> R) -> Option<R> {
-    catch_unwind(AssertUnwindSafe(run)).map_err(std::mem::forget).ok()
+    let drop_payload = |payload| {
+        if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            std::mem::forget(second);
+        }
+    };
+    catch_unwind(AssertUnwindSafe(run)).map_err(drop_payload).ok()
 }
 
 /// # Safety

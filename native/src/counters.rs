@@ -23,7 +23,7 @@ impl GateMetrics {
     pub(crate) fn define(envoy: &mut EnvoyConfig<'_>, gate: &Gate) -> Self {
         let environment = gate.environment().to_owned();
         let mut plain: Vec<(Counter, MetricId)> = Vec::new();
-        for counter in gate.initial_counters() {
+        for counter in gate.initial_counters().chain(gate.frequent_counters()) {
             let id = envoy.define_counter(&counter.name(&environment), &[]);
             plain.extend(id.map(|id| (counter, id)));
         }

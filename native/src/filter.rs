@@ -6,7 +6,7 @@ mod crash_test;
 use crate::abi::{self, BodyStep, CallResponse, EnvoyConfig, EnvoyStream, HookStep, LogLevel, Module, Phase};
 use crate::answer::QueuedAnswer;
 use crate::counters::GateMetrics;
-use crate::host::{AccessLogValues, HookHost, Loaded, LocalReplyDetails};
+use crate::host::{AccessLogValues, HookHost, Loaded, LocalReplyDetails, OwnHeaders};
 use crate::ticker::Ticker;
 use blobgate::Config;
 use blobgate::exchange::{Exchange, Flow, Gate, MAX_RESPONSE_BYTES, ProviderResponse};
@@ -27,6 +27,7 @@ pub(crate) struct GateStream {
     exchange: RefCell<Option<Exchange>>,
     access_log: AccessLogValues,
     local_reply: LocalReplyDetails,
+    own_headers: Cell<OwnHeaders>,
     /// Whether the request has a response, of the gate, of Envoy or of the service.
     has_response: Cell<bool>,
 }
@@ -47,7 +48,8 @@ impl GateStream {
         envoy: EnvoyStream<'hook>,
         event: impl FnOnce(&mut Exchange, &mut HookHost<'hook>) -> Flow,
     ) -> Driven<'hook> {
-        let mut host = HookHost::new(envoy, &self.loaded, &self.access_log, &self.local_reply);
+        let own = &self.own_headers;
+        let mut host = HookHost::new(envoy, &self.loaded, &self.access_log, &self.local_reply, own);
         let mut exchange = self.exchange.try_borrow_mut().ok();
         let exchange = exchange.as_mut().and_then(|exchange| exchange.as_mut());
         let flow = exchange.map(|exchange| event(exchange, &mut host));
@@ -120,6 +122,7 @@ impl Module for NativeGate {
             exchange: RefCell::new(Some(Exchange::new(Arc::clone(&self.0.gate)))),
             access_log: AccessLogValues::default(),
             local_reply: LocalReplyDetails::default(),
+            own_headers: Cell::new(OwnHeaders::Unknown),
             has_response: Cell::new(false),
         }
     }
@@ -131,6 +134,9 @@ impl Module for NativeGate {
             crash_test::crash_if_asked(host, b"headers");
             exchange.on_request_headers(host, ending)
         });
+        if stream.own_headers.get() == OwnHeaders::Unknown {
+            stream.own_headers.set(OwnHeaders::None);
+        }
         stream.finish_request(driven).into()
     }
 

@@ -6,7 +6,8 @@ use crate::ticker::{self, Ticker};
 use crate::{answer::QueuedAnswer, cells};
 use blobgate::exchange::{CallError, Counter, Gate, Host, LogHost, Property, SharedCell, VersionConflict};
 use blobgate::headers::{Headers, PackedHeaders};
-use std::cell::RefCell;
+use blobgate::sanitize::is_reserved;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -35,6 +36,20 @@ pub(crate) struct HookHost<'hook> {
     pub(crate) answer: Option<QueuedAnswer>,
     /// Whether a request header has changed.
     pub(crate) has_new_head: bool,
+    own_headers: &'hook Cell<OwnHeaders>,
+    /// Whether the request has no reserved header before this hook.
+    may_add: bool,
+}
+
+/// The reserved headers of a request. The exchange removes those of the client first, and sets each at most once in a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OwnHeaders {
+    /// The request may have those of the client.
+    Unknown,
+    /// The exchange has removed those of the client.
+    None,
+    /// The request has some of the gate.
+    Set,
 }
 
 impl<'hook> HookHost<'hook> {
@@ -43,8 +58,11 @@ impl<'hook> HookHost<'hook> {
         loaded: &'hook Loaded,
         access_log: &'hook AccessLogValues,
         local_reply: &'hook LocalReplyDetails,
+        own_headers: &'hook Cell<OwnHeaders>,
     ) -> Self {
-        Self { envoy, loaded, access_log, local_reply, answer: None, has_new_head: false }
+        let may_add = own_headers.get() == OwnHeaders::None;
+        let (answer, has_new_head) = (None, false);
+        Self { envoy, loaded, access_log, local_reply, answer, has_new_head, own_headers, may_add }
     }
 
     /// The size of the request's body so far.
@@ -89,6 +107,12 @@ impl Host for HookHost<'_> {
 
     fn set_request_header(&mut self, name: &str, value: &str) {
         self.has_new_head = true;
+        if is_reserved(name) {
+            self.own_headers.set(OwnHeaders::Set);
+            if self.may_add {
+                return self.envoy.add_header(HeaderMap::Request, name.as_bytes(), value.as_bytes());
+            }
+        }
         self.envoy.set_header(HeaderMap::Request, name.as_bytes(), value.as_bytes());
     }
 
@@ -130,7 +154,8 @@ impl Host for HookHost<'_> {
             Property::Source => self.envoy.attribute(Attribute::SourceAddress),
             // Envoy 1.38 has no callback for the direct peer. A set_filter_state filter before this one sets it.
             Property::Peer => self.envoy.filter_state("blobgate.peer"),
-            Property::TlsVersion => self.envoy.attribute(Attribute::TlsVersion),
+            // The exchange only reads whether there is one.
+            Property::TlsVersion => return self.envoy.attribute(Attribute::TlsVersion).map(|_| Vec::new()),
             Property::ResponseCodeDetails => return Some(self.response_code_details()),
         };
         value.filter(|value| !value.is_empty()).map(<[u8]>::to_vec)

@@ -382,3 +382,27 @@ fn reports_omitted_lines_without_a_further_request() {
         envoy.stream(&with(&[("content-encoding", b"gzip")])).request_headers(false);
     }
 }
+
+#[test]
+fn a_hook_after_the_first_ones_has_a_predefined_counter() {
+    let hook = |number: usize| {
+        json!({"name": format!("h{number}"), "path": format!("/h{number}"), "dialect": "veo3", "transport": "any",
+            "source": "any", "trust": "open", "quarantine": "none", "result_url": "any"})
+    };
+    let hooks: Vec<Value> = (0..40).map(hook).collect();
+    let configuration = json!({"version": 1, "environment": "test", "hooks": hooks}).to_string();
+    let envoy = FakeEnvoy::load(configuration.as_bytes()).unwrap();
+    let count = |reason: &str, status: &str| {
+        envoy.metric(&format!(
+            "blobgate_responses_total.environment=test.hook=h39.status={status}.reason={reason}"
+        ))
+    };
+    assert_eq!((count("-", "200"), count("upstream-error", "503")), (Some(0), None));
+    for status in ["200", "500"] {
+        let stream = envoy.stream(&[(":method", b"POST"), (":path", b"/h39")]);
+        stream.request_headers(false);
+        assert_eq!(stream.request_body(&[&body()], true), CONTINUE);
+        stream.response_headers(&[(":status", status.as_bytes())], false);
+    }
+    assert_eq!((count("-", "200"), count("upstream-error", "503")), (Some(1), Some(1)));
+}

@@ -106,6 +106,18 @@ pub(super) fn initial(hook: &Hook) -> Vec<Counter> {
     labels.into_iter().map(Counter).collect()
 }
 
+/// The counters of a genuine delivery.
+#[cfg(not(target_family = "wasm"))]
+pub(super) fn frequent(hook: &Hook) -> impl Iterator<Item = Counter> {
+    let kid = hook.token.as_ref().and_then(|token| token.keys.kids().next());
+    let good = kid.map(|kid| Labels::Token {
+        hook: Arc::clone(&hook.name),
+        kid: Some(Arc::clone(kid)),
+        outcome: Token::GOOD,
+    });
+    [Labels::response(Some(&hook.name), Status::OK, None)].into_iter().chain(good).map(Counter)
+}
+
 /// Counts what the gate has found in a forwarded delivery.
 pub(super) fn count_findings(host: &mut impl Host, delivery: &Delivery) {
     count_token(host, delivery.hook(), delivery.token());

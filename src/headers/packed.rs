@@ -4,7 +4,7 @@
 /// A list of headers that grows by copies.
 #[derive(Clone, Debug, Default)]
 pub struct PackedHeaders {
-    names: String,
+    names: Vec<u8>,
     values: Vec<u8>,
     /// The start and the end of each header's name and value.
     places: Vec<[(usize, usize); 2]>,
@@ -18,24 +18,21 @@ impl PackedHeaders {
     /// An empty list for this number of headers.
     pub fn with_capacity(count: usize) -> Self {
         Self {
-            names: String::with_capacity(NAME_BYTES),
+            names: Vec::with_capacity(NAME_BYTES),
             values: Vec::with_capacity(VALUE_BYTES),
             places: Vec::with_capacity(count),
         }
     }
 
-    /// Adds a header. A name that is not UTF-8 is none that the gate reads.
+    /// Adds a header.
     pub fn push(&mut self, name: &[u8], value: &[u8]) {
         let starts = (self.names.len(), self.values.len());
-        match std::str::from_utf8(name) {
-            Ok(name) => self.names.push_str(name),
-            Err(_) => self.names.push_str(&String::from_utf8_lossy(name)),
-        }
+        self.names.extend_from_slice(name);
         self.values.extend_from_slice(value);
         self.places.push([(starts.0, self.names.len()), (starts.1, self.values.len())]);
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.places.iter().map(|[name, value]| {
             (
                 self.names.get(name.0..name.1).unwrap_or_default(),
@@ -44,9 +41,17 @@ impl PackedHeaders {
         })
     }
 
-    pub(super) fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+    pub(super) fn retain(&mut self, keep: impl Fn(&[u8]) -> bool) {
         let names = &self.names;
         self.places.retain(|[name, _]| names.get(name.0..name.1).is_some_and(&keep));
+    }
+}
+
+impl FromIterator<(String, Vec<u8>)> for PackedHeaders {
+    fn from_iter<I: IntoIterator<Item = (String, Vec<u8>)>>(list: I) -> Self {
+        let mut packed = Self::default();
+        list.into_iter().for_each(|(name, value)| packed.push(name.as_bytes(), &value));
+        packed
     }
 }
 
@@ -64,14 +69,14 @@ mod tests {
         }
         packed.push(b"\xffa", b"3");
         let mut headers = Headers::from_packed(packed);
-        assert_eq!(headers.names().collect::<Vec<_>>(), ["a", "", "b", "a", "c", "d", "\u{fffd}a"]);
+        assert_eq!(headers.names().collect::<Vec<_>>(), [&b"a"[..], b"", b"b", b"a", b"c", b"d", b"\xffa"]);
         assert_eq!(headers.one("a"), Err(InvalidHeader::Repeated));
         assert_eq!(headers.one("b"), Err(InvalidHeader::NotText));
         assert_eq!(headers.one("d"), Ok(Some("")));
         assert_eq!(headers.first("c").len(), 3000);
-        headers.retain(|name| name != "a");
+        headers.retain(|name| name != b"a");
         assert_eq!(headers.one("a"), Ok(None));
-        assert_eq!(headers.names().collect::<Vec<_>>(), ["", "b", "c", "d", "\u{fffd}a"]);
+        assert_eq!(headers.names().collect::<Vec<_>>(), [&b""[..], b"b", b"c", b"d", b"\xffa"]);
         assert_eq!(headers.first("b"), b"\xff");
     }
 }

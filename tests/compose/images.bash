@@ -119,8 +119,25 @@ context_files() {
     (cd "$work/context" && grep -rl canary .)
 }
 
+# has_old_symbols: of the native module in the gate's image. Envoy's image is Ubuntu 22.04, with glibc 2.35 and libgcc_s.
+has_old_symbols() {
+    local container newest
+    container=$(docker create blobgate-trial-gate)
+    docker cp "$container:/usr/local/lib/blobgate/libblobgate.so" "$work/libblobgate.so"
+    docker rm "$container" >/dev/null
+    objdump -T "$work/libblobgate.so" >"$work/output" || return
+    newest=$(grep -o 'GLIBC_[0-9.]*' "$work/output" | sed 's/GLIBC_//' | sort -V | tail -n 1)
+    [ -n "$newest" ] && [ "$(printf '%s\n2.35\n' "$newest" | sort -V | tail -n 1)" = 2.35 ] || return
+    readelf -d "$work/libblobgate.so" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' >"$work/output"
+    ! grep -vE '^(libc\.so\.6|libm\.so\.6|libgcc_s\.so\.1|ld-linux-.*)$' "$work/output"
+}
+
+# is_unchanged FILE: a clone on Windows gets the same bytes.
+is_unchanged() { git -c core.autocrlf=true -c core.eol=crlf cat-file --filters ":$1" | cmp - "$1" >"$work/output"; }
+
 image_checks() {
     local image since
+    check "a clone on Windows gets the scripts of the images as they are" is_unchanged deploy/compose/with-env
     step "building the images"
     since=$SECONDS
     check "the images are built from the files of a clone" build -f docker-compose.yml -f tests/compose/host-network.yml build
@@ -136,7 +153,8 @@ image_checks() {
     echo "    $((SECONDS - since)) s"
     check "a changed line of the tool: only our crates are compiled, and no module" \
         diff <(printf 'blobgate\nblobgate-cli\nblobgate-inbox\n') <(compiled)
-    check "a changed line of the tool: no module is compiled" says_not 'Finished .release'
+    check "a changed line of the tool: no module is compiled" says_not 'Finished .(release|native)'
+    [ $MODULE != native ] || check "the native module loads with the C libraries of Ubuntu 22.04 and Debian 12" has_old_symbols
 
     check "a build gets the code" build -f context.yml build
     check "a build gets no key and no output of a build" diff <(echo ./cli/src/main.rs) <(context_files)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # tests/compose/production.bash: a part of tests/compose/run. Runs compose.production.yaml with a setup folder that its own
 # tool has made, and an app behind it.
-# shellcheck disable=SC2154 # variables of tests/compose/run
+# shellcheck disable=SC2034,SC2154 # variables that other parts of tests/compose/run set or read
 
 host=hooks.test
 export BLOBGATE_PROFILE=dev # as docker-compose.yml builds, so that one build serves both files
@@ -40,7 +40,8 @@ make_setup() {
     tool init "${options[@]}" --host $host --listen "127.0.0.1:$public" --service "http://127.0.0.1:$app" --path /webhook \
         --api-key-file key >"$work/output" 2>&1 || return
     # No status API here: without a valid token a delivery gets 403.
-    edit 's/any_of: \[.*\]/any_of: [token]/; s/^( *source:).*/\1 [127.0.0.1]/; /^ports:/d'
+    edit 's/any_of: \[.*\]/any_of: [token]/; s/^( *source:).*/\1 [127.0.0.1]/; /^(ports|module):/d'
+    echo "module: $MODULE" >>"$BLOBGATE_SETUP/blobgate.yaml"
     echo "ports: {services: $(free_port 26000), metrics: $BLOBGATE_METRICS_PORT, inbox: $(free_port 28000), admin: $BLOBGATE_ADMIN_PORT}" \
         >>"$BLOBGATE_SETUP/blobgate.yaml"
 }
@@ -63,6 +64,7 @@ keeps_secrets() {
 # logs_without_secrets: the log has lines of both, and none has a secret.
 logs_without_secrets() {
     production logs --no-color >"$work/output" 2>&1
+    strip_escapes
     says '^gate' && says '^inbox' && ! secrets_are_in "$work/output"
 }
 
@@ -154,17 +156,46 @@ ends_without() {
     ends_badly && says "cannot read ($1|/setup/$1): it is missing"
 }
 
+ends_without_setup() {
+    local code=0
+    BLOBGATE_SETUP=$work/none production up --detach --no-build >"$work/output" 2>&1 || code=$?
+    BLOBGATE_SETUP=$work/none production down --volumes >>"$work/output" 2>&1
+    ends_badly && says 'path does not exist' && [ ! -e "$work/none" ]
+}
+
+# ends_damaged: a line with a key, but without a name, is refused by its number.
+ends_damaged() {
+    local code=0
+    cp -p "$BLOBGATE_SETUP/secrets/env" "$work/away"
+    sed -i 's/^BLOBGATE_SIGNING_KEY=/export BLOBGATE_SIGNING_KEY=/' "$BLOBGATE_SETUP/secrets/env"
+    production run --rm -T --no-deps inbox >"$work/output" 2>&1 || code=$?
+    cp -p "$work/away" "$BLOBGATE_SETUP/secrets/env"
+    ends_badly && says 'cannot use line [0-9]+ of secrets/env' && ! secrets_are_in "$work/output"
+}
+
+# is_ready [loaded]: what the health check asks.
+is_ready() { docker exec "$(service_container gate)" ready "$BLOBGATE_METRICS_PORT" /ready "$@" >/dev/null 2>&1; }
+
+is_ready_without_certificate() { is_ready && ! is_ready loaded && ! is_healthy gate; }
+
 has_restarted() { [ "$(restarts "$1")" -gt 0 ] && is_healthy "$1"; }
 
 # runs_unprivileged SERVICE PROGRAM: each process has the user 10001, and at most the capability for low ports.
 runs_unprivileged() {
     local pid found=
     for pid in $(docker top "$(service_container "$1")" -o pid | sed 1d); do
-        [ "$(stat -c %u "/proc/$pid")" = 10001 ] || return
-        case $(sed -n 's/^CapEff:\t//p' "/proc/$pid/status") in 0000000000000000 | 0000000000000400) ;; *) return 1 ;; esac
+        [ "$(stat -c %u "/proc/$pid" 2>/dev/null)" = 10001 ] || return
+        case $(sed -n 's/^CapEff:\t//p' "/proc/$pid/status" 2>/dev/null) in 0000000000000000 | 0000000000000400) ;; *) return 1 ;; esac
         [[ $(readlink "/proc/$pid/exe") != */$2 ]] || found=yes
     done
     [ "$found" = yes ]
+}
+
+# runs_module: the native module is mapped into Envoy. A module of Wasm is not.
+runs_module() {
+    local maps
+    maps=$(cat "/proc/$(process_of gate envoy)/maps") || return
+    [[ $MODULE = native && $maps = */libblobgate.so* || $MODULE = wasm && $maps != */libblobgate.so* ]]
 }
 
 is_read_only() { [ "$(docker inspect --format '{{.HostConfig.ReadonlyRootfs}}' "$(service_container "$1")")" = true ]; }
@@ -205,19 +236,23 @@ production_checks() {
     name+=", production"
     step "$name: a setup folder, made and rendered by the image"
     check "$name: the file is valid without a setup folder" production config --quiet
+    check "$name: without a setup folder it ends, and makes none" ends_without_setup
     check "$name: init makes the setup folder" make_setup
     check "$name: render writes the configuration" eval 'tool render >"$work/output" 2>&1'
     check "$name: the configuration has no mistake" eval 'tool check blobgate.yaml envoy.yaml >"$work/output" 2>&1'
 
     check "$name: without its keys the gate ends, and says why" ends_without secrets/env gate
     check "$name: without its variables the inbox ends, and says why" ends_without inbox.env inbox
+    check "$name: with a damaged file the inbox ends, and shows no key" ends_damaged
 
     step "$name: up"
     start_app
     check "$name: up" eval 'production $(dev/block compose-up | sed -n "s/.* \(up .*\)/\1/p") --no-build >"$work/output" 2>&1'
     check "$name: gate and inbox become healthy" soon are_healthy
-    check "$name: Envoy runs as 10001, with one capability at most" runs_unprivileged gate envoy
-    check "$name: the inbox runs as 10001, without a capability" runs_unprivileged inbox blobgate
+    # Health checks of the gate are short processes of root.
+    check "$name: Envoy runs as 10001, with one capability at most" soon runs_unprivileged gate envoy
+    check "$name: Envoy runs the module $MODULE" runs_module
+    check "$name: the inbox runs as 10001, without a capability" soon runs_unprivileged inbox blobgate
     check "$name: the roots are read-only" eval 'is_read_only gate && is_read_only inbox'
     check "$name: the control: the keys are found" secrets_are_in "$BLOBGATE_SETUP/secrets/env"
     check "$name: neither config nor inspect shows a key" keeps_secrets
@@ -271,7 +306,11 @@ production_checks() {
 
     step "$name: down and up"
     production down --timeout 30 >"$work/output" 2>&1 || true
+    mv "$BLOBGATE_SETUP/certs/edge.pem" "$work/away"
     check "$name: up after down" eval 'production up --detach --no-build >"$work/output" 2>&1'
+    check "$name: without its certificate the gate starts" soon is_ready
+    check "$name: without its certificate the gate is not healthy" is_ready_without_certificate
+    mv "$work/away" "$BLOBGATE_SETUP/certs/edge.pem"
     check "$name: it becomes healthy" soon are_healthy
     check "$name: the store has the events" eval \
         'production exec -T inbox blobgate inbox ls --admin "http://127.0.0.1:$BLOBGATE_ADMIN_PORT" 2>&1 | tee "$work/output" | grep -q aaaaaaaa-0000-4000-8000-000000000001'

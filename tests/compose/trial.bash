@@ -12,8 +12,10 @@ start() {
     over=${1:+-f $1} code=0
     shift $(($# > 0))
     compose up "$@" --no-color --exit-code-from sender >"$work/output" 2>&1 || code=$?
-    sed -i 's/\x1b\[[0-9;]*[A-Za-z]//g' "$work/output" # Compose 2 writes escape sequences in any case
+    strip_escapes
 }
+
+strip_escapes() { sed -i 's/\x1b\[[0-9;]*[A-Za-z]//g' "$work/output"; } # Compose 2 writes them in any case
 
 up() {
     start "$@"
@@ -63,7 +65,7 @@ exchanged='
     s/^ok: (.*): video$/FAIL: \1: failure: expected it at video/; t
     s/^ok: (.*): failure$/FAIL: \1: video: expected it at failure/'
 
-# gate_runs_envoy_yaml: the Envoy in the container reads exactly this file.
+# gate_runs_envoy_yaml: the Envoy in the container reads exactly this file, or with MODULE=native what the tool makes of it.
 gate_runs_envoy_yaml() {
     local file
     file=$(compose exec -T gate sh -c '
@@ -73,7 +75,13 @@ gate_runs_envoy_yaml() {
             esac
         done' 2>"$work/output")
     [ -n "$file" ] || return # not started yet
-    compose exec -T gate sha256sum "$file" >"$work/sum" && [ "$(cut -d' ' -f1 "$work/sum")" = "$(sha256sum <envoy.yaml | cut -d' ' -f1)" ]
+    compose exec -T gate cat "$file" >"$work/envoy.yaml" || return
+    diff -q "$work/envoy.yaml" <(if [ $MODULE = native ]; then
+        docker run --rm --interactive --network none --entrypoint sh blobgate-trial-tool -c \
+            'cat >/tmp/envoy.yaml && blobgate render --native /tmp/envoy.yaml --module-file /usr/local/lib/blobgate/libblobgate.so' <envoy.yaml
+    else
+        cat envoy.yaml
+    fi) >"$work/output"
 }
 
 # each_container COMMAND...: runs the command in each running container of the project.

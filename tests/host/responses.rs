@@ -6,8 +6,7 @@ use crate::hook_routes;
 use crate::support::client::Protocol;
 use crate::support::delivery::RequestEnding;
 use crate::support::{
-    Bootstrap, EnvoyProcess, GateModule, H1, H2, Length, Options, Reply, TestDelivery, TestGate,
-    on_every_envoy,
+    Bootstrap, EnvoyProcess, H1, H2, Length, Options, Reply, TestDelivery, TestGate, on_every_envoy,
 };
 use crate::trust::{configuration, contradicts, gate, good, tokenless, with_token};
 use serde_json::json;
@@ -67,10 +66,6 @@ fn series_exist_at_0_before_the_first_request() {
         for outcome in ["confirmed", "unauthorized", "budget", "no-answer", "status", "limited", "unreadable"]
         {
             add("confirm", "veo3-token", &format!("outcome=\"{outcome}\""));
-        }
-        if GateModule::chosen() == GateModule::Native {
-            let panics = "blobgate_module_panics_total{environment=\"development\"}";
-            expected.insert(panics.to_owned(), "0".to_owned());
         }
         assert_eq!(series(&gate.envoy), expected);
         // The first event moves the same series.

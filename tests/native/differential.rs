@@ -20,15 +20,15 @@ const VARYING_IN_REQUESTS: [&str; 2] = [header::REQUEST_ID, header::TRACEPARENT]
 /// Beginnings of the names of cases with a known difference, each with the reason.
 const KNOWN: [(&str, &str); 0] = [];
 
-type Fields = Vec<(String, String)>;
+type FieldList = Vec<(String, String)>;
 
 /// Everything of an exchange that must be the same. The order of headers has no meaning, repeats have.
 #[derive(Debug, PartialEq)]
 struct ComparedExchange {
     /// Status, headers, body and trailers.
-    response: Result<(u16, Fields, String, Fields), ()>,
+    response: Result<(u16, FieldList, String, FieldList), ()>,
     /// Service, method, path, headers, body and trailers.
-    requests: Vec<(RoutedService, String, String, Fields, String, Fields)>,
+    requests: Vec<(RoutedService, String, String, FieldList, String, FieldList)>,
 }
 
 impl ComparedExchange {
@@ -46,9 +46,9 @@ impl ComparedExchange {
     }
 }
 
-fn fields(headers: &[(String, Vec<u8>)], without: &[&str]) -> Fields {
+fn fields(headers: &[(String, Vec<u8>)], without: &[&str]) -> FieldList {
     let kept = headers.iter().filter(|(name, _)| !without.contains(&&**name));
-    let mut fields: Fields = kept.map(|(name, value)| (name.clone(), text(value))).collect();
+    let mut fields: FieldList = kept.map(|(name, value)| (name.clone(), text(value))).collect();
     fields.sort();
     fields
 }

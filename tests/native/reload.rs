@@ -60,7 +60,9 @@ fn a_hundred_reloads_under_load_fail_no_delivery() {
     const MAX_GROWTH: u64 = 16 << 20;
     on_every_envoy(|version| {
         let confirm = json!({"confirm": {"per_minute": 6000}});
-        let gate = native_with(version, by_file(), |shipped| shipped.gate(&named("r0", &confirm)));
+        // Longer than any delivery: at its end Envoy cuts the deliveries of an old listener.
+        let options = Options { drain_seconds: 10, ..by_file() };
+        let gate = native_with(version, options, |shipped| shipped.gate(&named("r0", &confirm)));
         gate.provider.reply(confirms(&tokenless()));
         let (ended, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
         let mut warm = 0;

@@ -6,8 +6,10 @@
     unreachable_pub
 )]
 
+use blobgate::contract::header;
 use blobgate::exchange::{CallError, Counter, Host, LogHost, Property, SharedCell, VersionConflict};
 use blobgate::headers::Headers;
+use blobgate::sanitize::is_reserved;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -109,6 +111,9 @@ impl Host for Recording {
     }
 
     fn set_request_header(&mut self, name: &str, value: &str) {
+        // The native module adds these headers instead of setting them, which would make a second value.
+        let is_second = self.request.iter().any(|(other, _)| other == name && is_reserved(other));
+        assert!(!is_second, "{name} is set twice");
         set(&mut self.request, name, value);
     }
 

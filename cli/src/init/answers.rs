@@ -158,6 +158,7 @@ fn draft(args: &Args, kid: String) -> SetupDraft {
         failed_service: args.failed_service.clone(),
         store: args.store.clone(),
         run: args.run.clone(),
+        module: args.module,
     }
 }
 

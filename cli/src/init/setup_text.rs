@@ -2,7 +2,7 @@
 
 use super::{CERTIFICATE, CERTIFICATE_KEY};
 use crate::render::scalar::quote;
-use crate::setup::{PublicHost, SETUP_FILE, Setup, SetupFault};
+use crate::setup::{ModuleKind, PublicHost, SETUP_FILE, Setup, SetupFault};
 
 /// What a new setup file has. The texts are as a person wrote them.
 #[derive(Clone)]
@@ -22,6 +22,7 @@ pub(super) struct SetupDraft {
     pub(super) failed_service: Option<String>,
     pub(super) store: String,
     pub(super) run: String,
+    pub(super) module: ModuleKind,
 }
 
 const PATH_REMEDY: &str =
@@ -109,6 +110,10 @@ impl SetupDraft {
             RUN => String::new(),
             run => format!("run: {}\n", scalar(run)),
         };
+        let module = match self.module {
+            ModuleKind::Wasm => "",
+            ModuleKind::Native => "module: native  # needs Envoy 1.38\n",
+        };
         let failed = self.failed_service.as_deref().unwrap_or(&self.service);
         format!(
             "\
@@ -126,7 +131,7 @@ hook:
 {api_key}token_keys: {{\"{kid}\": {{alg: HS256, env: BLOBGATE_TOKEN_KEY}}}}  # in secrets/env
 services: {{completed: {completed}, failed: {failed}}}
 inbox: {{store: {store}}}
-{run}",
+{run}{module}",
             host = scalar(&self.host),
             listen = scalar(&listen),
             environment = scalar(environment),
@@ -160,7 +165,7 @@ fn is_word(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{RUN, SetupDraft, scalar};
+    use super::{ModuleKind, RUN, SetupDraft, scalar};
 
     #[test]
     fn a_host_of_this_machine_listens_on_this_machine_alone() {
@@ -176,6 +181,7 @@ mod tests {
             failed_service: None,
             store: "sqlite:inbox.db".to_owned(),
             run: RUN.to_owned(),
+            module: ModuleKind::Wasm,
         };
         for host in ["localhost", "LocalHost", "gate.localhost", "127.0.0.2", "::1", "::ffff:127.0.0.1"] {
             let setup = draft(host).check().unwrap();

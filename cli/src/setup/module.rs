@@ -1,6 +1,8 @@
 //! The two builds of the gate. Finds a build in this program's installation, and checks its file.
 
 use super::error::SetupError;
+use super::reader::{SetupReader, show};
+use crate::check::cursor::YamlCursor;
 use clap::ValueEnum;
 use serde::Serialize;
 use std::env::consts::ARCH;
@@ -22,7 +24,7 @@ pub(crate) enum ModuleKind {
 const FOLDERS: [&str; 3] = ["", "../lib/blobgate", "../share/blobgate"];
 
 impl ModuleKind {
-    pub(crate) const ALL: [Self; 2] = [Self::Wasm, Self::Native];
+    const ALL: [Self; 2] = [Self::Wasm, Self::Native];
 
     /// As in a setup file.
     pub(crate) fn name(self) -> &'static str {
@@ -68,6 +70,21 @@ impl ModuleKind {
             Self::Wasm => (1, 35),
             Self::Native => (1, 38),
         }
+    }
+
+    /// The build that a setup file names.
+    pub(super) fn read(root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<Self> {
+        let Some(value) = root.get("module") else { return Some(Self::default()) };
+        let known = Self::ALL.into_iter().find(|kind| value.text() == Some(kind.name()));
+        if known.is_none() {
+            let is_path = value.text().is_some_and(|text| text.contains(['/', '.']));
+            let remedy = match is_path {
+                true => "write wasm or native, and the path as module_file",
+                false => "write wasm or native",
+            };
+            reader.fault(value.spot(), format!("is {}", show(value.node())), remedy);
+        }
+        known
     }
 
     /// The file in this program's installation.

@@ -107,10 +107,10 @@ fn setup(file: &Path, root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option
         Some(value) => run(&value, reader),
         None => Some(PathBuf::from(DEFAULT_RUN)),
     };
-    let module = module(root, reader);
-    let module_file = root.get("module_file");
-    let module_file =
-        module_file.map(|value| reader.path(&value, "the name of blobgate.wasm or libblobgate.so"));
+    let module = ModuleKind::read(root, reader);
+    let module_file = root
+        .get("module_file")
+        .map(|value| reader.path(&value, "the name of blobgate.wasm or libblobgate.so"));
     let ports = listeners::ports(root, reader);
     if let (Some(listen), Some(ports)) = (listen, ports) {
         listeners::check_ports(root, listen, ports, reader);
@@ -223,21 +223,6 @@ fn run(value: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<PathBuf> {
         return None;
     }
     Some(run)
-}
-
-fn module(root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<ModuleKind> {
-    let Some(value) = root.get("module") else { return Some(ModuleKind::default()) };
-    let known = ModuleKind::ALL.into_iter().find(|kind| value.text() == Some(kind.name()));
-    if known.is_none() {
-        let is_path = value.text().is_some_and(|text| text.contains(['/', '.']));
-        let remedy = if is_path {
-            "write wasm or native, and the path as module_file"
-        } else {
-            "write wasm or native"
-        };
-        reader.fault(value.spot(), format!("is {}", show(value.node())), remedy);
-    }
-    known
 }
 
 fn service_urls(services: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<SetupServices> {

@@ -46,6 +46,7 @@ const ABSENT: &[(&str, &str)] = &[
         "blobgate_inbox_quarantine_entries{reason=\"confirm-unavailable\"}",
         "no entry of the demo has this reason",
     ),
+    ("blobgate_module_panics_total", "the native module alone has it"),
 ];
 
 /// The panel of refused and quarantined deliveries.

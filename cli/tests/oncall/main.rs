@@ -12,6 +12,7 @@ mod expressions;
 mod keys;
 mod machines;
 mod operator;
+mod prefix;
 mod quarantine;
 mod selectors;
 mod services;

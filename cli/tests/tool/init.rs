@@ -4,7 +4,7 @@ mod dialogue;
 mod lines;
 
 use crate::running::{blobgate, text};
-use blobgate_testkit::needs;
+use blobgate_testkit::{GateModule, needs};
 use dialogue::{CTRL_C, CTRL_D, Dialogue};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -64,9 +64,12 @@ fn certificate(folder: &Path, names: &[&str]) -> (String, String) {
 /// The setup loads, its other files are good, and Envoy's configuration that it stands for has no fault.
 #[track_caller]
 fn is_good_setup(folder: &Path) {
-    let module = blobgate_testkit::module();
     let file = folder.join("blobgate.yaml");
     let made = fs::read_to_string(&file).unwrap();
+    let module = match made.contains("\nmodule: native  #") {
+        true => GateModule::Native.file(),
+        false => GateModule::Wasm.file(),
+    };
     // The test's program is not installed beside its module.
     fs::write(&file, format!("{made}module_file: {}\n", module.display())).unwrap();
     let path = file.to_str().unwrap();
@@ -212,6 +215,17 @@ fn leaves_nothing_when_the_person_ends_it() {
         let reason = if keys == CTRL_C { "Ctrl-C ended the command" } else { "so nothing was written" };
         assert!(screen.contains(reason), "{screen}");
     }
+}
+
+#[test]
+fn makes_a_setup_for_the_native_module() {
+    let work = tempfile::tempdir().unwrap();
+    let end =
+        init(work.path(), &["g", "--host", "localhost", "--api-key-file", "none", "--module", "native"]);
+    succeeds(&end);
+    is_good_setup(&work.path().join("g"));
+    let envoy = fs::read_to_string(work.path().join("g/envoy.yaml")).unwrap();
+    assert!(envoy.contains("v3.DynamicModuleFilter") && !envoy.contains("blobgate.wasm"), "{envoy}");
 }
 
 #[test]

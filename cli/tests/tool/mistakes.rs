@@ -2,7 +2,7 @@
 
 use crate::running::{blobgate, text};
 use blobgate_testkit::envoy::{SIGNING_KEY, TOKEN_KEY};
-use blobgate_testkit::{Bootstrap, ProductionFolder, module, repository, versions};
+use blobgate_testkit::{Bootstrap, GateModule, ProductionFolder, module, repository, versions};
 use blobgate_testkit_book::block;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -59,6 +59,8 @@ enum ShippedFile {
     Shipped,
     /// A rendered file, with RunBlob's status API.
     Runblob,
+    /// The same with the native module, at /opt/libblobgate.so.
+    Native,
     /// envoy.yaml behind a load balancer, as docs/howto/load-balancers.md has it.
     BehindProxy,
     /// deploy/istio/envoyfilter.yaml.
@@ -81,6 +83,14 @@ impl ShippedFile {
             ShippedFile::Shipped => shipped,
             ShippedFile::Istio => read("deploy/istio/envoyfilter.yaml"),
             ShippedFile::Runblob => ProductionFolder::new().render(env!("CARGO_BIN_EXE_blobgate")),
+            ShippedFile::Native => {
+                let wasm = format!("module_file: {}", module().canonicalize().unwrap().display());
+                let file = GateModule::Native.file().canonicalize().unwrap().display().to_string();
+                let native = format!("module: native\nmodule_file: {file}");
+                let folder = ProductionFolder::edited(&[(&wasm, &native)]);
+                let text = folder.render(env!("CARGO_BIN_EXE_blobgate"));
+                replaced(&text, &format!("filename: {file}"), "filename: /opt/libblobgate.so")
+            }
             ShippedFile::BehindProxy => {
                 let filter = block("peer-filter");
                 let filter: String = filter.lines().map(|line| format!("          {line}\n")).collect();
@@ -280,6 +290,7 @@ fn says_what_envoy_refuses() {
     std::fs::copy(repository("certs/sds.yaml"), path("certs/sds.yaml")).unwrap();
     std::fs::write(path("secrets/runblob-key.yaml"), "resources: []").unwrap();
     assert!(module().is_file());
+    let native = GateModule::Native.file().canonicalize().unwrap().display().to_string();
     let mistakes = mistakes();
     let rows = mistakes.iter().filter(|mistake| mistake.envoy.is_some()).count();
     assert!(rows >= 30, "{rows} rows");
@@ -296,7 +307,12 @@ fn says_what_envoy_refuses() {
         assert!(validate(&ShippedFile::Shipped.text()).0, "the shipped file does not load");
         for mistake in &mistakes {
             let Some(expected) = mistake.envoy else { continue };
-            let (loads, why) = validate(&mistake.edited().0);
+            if mistake.base == ShippedFile::Native && !GateModule::Native.runs_on(&version) {
+                continue;
+            }
+            // The file of this machine.
+            let text = mistake.edited().0.replace("/opt/libblobgate.so", &native);
+            let (loads, why) = validate(&text);
             assert_eq!(
                 loads,
                 expected == EnvoyStart::Loads,
@@ -326,11 +342,19 @@ fn finds_no_error_in_what_is_shipped() {
         let is_data = extension
             .is_some_and(|extension| ["yaml", "yml", "json"].iter().any(|known| extension == *known));
         is_data
-            && std::fs::read_to_string(repository(name))
-                .is_ok_and(|text| text.contains("blobgate.wasm") && text.contains("vm_config"))
+            && std::fs::read_to_string(repository(name)).is_ok_and(|text| {
+                let has = |word| text.contains(word);
+                has("blobgate.wasm") && has("vm_config") || has("libblobgate.so") && has("hooks:")
+            })
     };
     let files: Vec<&str> = names.lines().filter(is_configuration).collect();
-    assert!(files.contains(&"envoy.yaml") && files.contains(&"deploy/istio/envoyfilter.yaml"), "{files:?}");
+    let expected = [
+        "envoy.yaml",
+        "deploy/istio/envoyfilter.yaml",
+        "deploy/istio/envoyfilter-native.yaml",
+        "deploy/envoy-gateway/gate.yaml",
+    ];
+    assert!(expected.iter().all(|file| files.contains(file)), "{files:?}");
     let paths: Vec<_> = files.iter().map(repository).collect();
     for (name, findings) in files.iter().zip(check(&paths)) {
         has_no_error(name, &findings);
@@ -341,9 +365,10 @@ fn finds_no_error_in_what_is_shipped() {
 #[test]
 fn finds_no_error_in_variants() {
     let folder = tempfile::tempdir().unwrap();
-    let mut variants: Vec<(String, String)> = [ShippedFile::Runblob, ShippedFile::BehindProxy]
-        .map(|variant| (format!("{variant:?}.yaml"), variant.text()))
-        .into();
+    let mut variants: Vec<(String, String)> =
+        [ShippedFile::Runblob, ShippedFile::Native, ShippedFile::BehindProxy]
+            .map(|variant| (format!("{variant:?}.yaml"), variant.text()))
+            .into();
     variants.extend(
         yaml_of_pages().into_iter().enumerate().map(|(number, text)| (format!("page-{number}.yaml"), text)),
     );

@@ -58,6 +58,14 @@ fn finds_a_configuration_anywhere_in_a_file() {
         broken.as_object_mut().unwrap().remove(missing);
         assert_eq!(mistake(&schema, &at(broken)).as_deref(), Some(PLACE), "without {missing}");
     }
+    let native = |value: Value| json!({"typed_config": {"filter_name": "blobgate", "filter_config": {"@type": "a.Struct", "value": value}}});
+    assert_eq!(mistake(&schema, &native(configuration())), None);
+    let mut broken = configuration();
+    broken["version"] = json!(2);
+    assert_eq!(
+        mistake(&schema, &native(broken)).as_deref(),
+        Some("/typed_config/filter_config/value/version")
+    );
     // Other filters have configurations too, and JSON text has no parts for an editor.
     for other in [json!({"rules": 1}), json!("{}"), json!(7), json!(null)] {
         assert_eq!(mistake(&schema, &at(other)), None);
@@ -68,7 +76,7 @@ fn finds_a_configuration_anywhere_in_a_file() {
 fn accepts_the_shipped_files() {
     let schema = schema(&["--for", "envoy"]);
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for name in ["envoy.yaml", "deploy/istio/envoyfilter.yaml"] {
+    for name in ["envoy.yaml", "deploy/istio/envoyfilter.yaml", "deploy/istio/envoyfilter-native.yaml"] {
         let yaml = std::fs::read_to_string(root.join(name)).unwrap();
         let broken = yaml.replacen("dialect: veo3", "dialect: veo4", 1);
         assert_ne!(broken, yaml);

@@ -1,6 +1,7 @@
 //! `blobgate up --dev`, with a real Envoy, in folders like a clone of the repository with other ports.
 
 use crate::running::{RunningTool, blobgate, kill, processes_in, text};
+use blobgate::contract::header::VERDICT;
 use blobgate_testkit::clone::ADMIN;
 use blobgate_testkit::{CloneFolder, GateModule, eventually, module, versions};
 use serde_json::Value;
@@ -373,7 +374,7 @@ fn runs_the_native_module_with_the_same_rows() {
         shown["rows"].as_array().unwrap().iter().map(row).collect::<Vec<_>>()
     };
     let wasm = rows("wasm", "");
-    assert!(wasm.len() > 20 && wasm.iter().any(|row| row.contains("blobgate-verdict")), "{wasm:#?}");
+    assert!(wasm.len() > 20 && wasm.iter().any(|row| row.contains(VERDICT)), "{wasm:#?}");
     assert_eq!(rows("native", ", with the native module"), wasm);
     let config = fs::read_to_string(clone.path().join("target/run/envoy.json")).unwrap();
     assert!(config.contains("libblobgate.so") && !config.contains("blobgate.wasm"), "{config}");

@@ -456,6 +456,18 @@ mod callbacks {
         true
     }
 
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn envoy_dynamic_module_callback_http_add_header(
+        stream: *mut c_void,
+        map: u32,
+        name: RawBytes,
+        value: RawBytes,
+    ) -> bool {
+        let pair = unsafe { (name.as_slice().to_vec(), value.as_slice().to_vec()) };
+        unsafe { fake(stream) }.maps[map as usize].push(pair);
+        true
+    }
+
     fn part(fake: &mut Fake, body: u32) -> Option<&mut Vec<Vec<u8>>> {
         match body {
             0 => fake.received[0].as_mut(),

@@ -56,6 +56,13 @@ unsafe extern "C" {
         value: RawBytes,
     ) -> bool;
 
+    pub(super) fn envoy_dynamic_module_callback_http_add_header(
+        stream: StreamPtr,
+        map: u32,
+        name: RawBytes,
+        value: RawBytes,
+    ) -> bool;
+
     pub(super) fn envoy_dynamic_module_callback_http_get_body_size(stream: StreamPtr, body: u32) -> usize;
     pub(super) fn envoy_dynamic_module_callback_http_get_body_chunks_size(
         stream: StreamPtr,

@@ -1,6 +1,7 @@
 //! The text once all parts run.
 
 use super::{PreparedSetup, services};
+use crate::mint::SetupTokenKey;
 use crate::setup::{Setup, SetupHost};
 use crate::shell;
 use crate::up::envoy::runs_on;
@@ -104,13 +105,8 @@ Order a generation from the sandbox. It calls back{how}:
 
 /// A line that sets `url`.
 fn url_line(setup: &Setup, tool: &str) -> String {
-    let keys = setup.token_keys.as_ref().and_then(Value::as_object);
-    // The last one is the newest.
-    let Some(key) = keys.and_then(|keys| keys.values().next_back()) else {
-        return format!("  url={}", setup.hook_url());
-    };
-    let has_secret = key.get("env").is_some();
-    // Of EdDSA, the gate has the public half alone.
-    let signer = if has_secret { "" } else { " --key-file YOUR-PRIVATE-KEY.pem" };
-    format!("  url=$({tool} mint --setup {} --job order-17{signer})", shell::path(&setup.file))
+    let Ok(key) = SetupTokenKey::newest(setup) else { return format!("  url={}", setup.hook_url()) };
+    // Of an EdDSA key the setup has the public half alone.
+    let signer = if key.variable.is_some() { "" } else { " --key-file YOUR-PRIVATE-KEY.pem" };
+    format!("  url=$({tool} mint --setup {}{signer} --job order-17)", shell::path(&setup.file))
 }

@@ -69,6 +69,91 @@ fn checks_the_plugins_of_envoy_gateway() {
     finds_in_manifest(&policy("", "version: 1\n"), 1, &["7 error configuration", "7 error configuration"]);
 }
 
+#[test]
+fn checks_the_native_module_of_envoy_gateway() {
+    const NOT_SEEN: [&str; 2] = ["2 not checked part", "2 not checked part"];
+    let policy = |more: &str, gate: &str| {
+        format!(
+            "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyExtensionPolicy\nspec:\n  dynamicModule:\n  - name: blobgate\n{more}    \
+             config:\n{}",
+            indent(gate, 6)
+        )
+    };
+    let finds_in_policy = |file: &str, code: i32, seen: &[&str]| {
+        finds("policy.yaml", file, code, &[&NOT_SEEN[..], seen].concat());
+    };
+    let signed = format!("{GATE}sign: {{env: [A_KEY]}}\n");
+    finds_in_policy(&policy("", GATE), 0, &[]);
+    // The module sees each variable of the pod.
+    finds_in_policy(&policy("    filterName: blobgate\n", &signed), 0, &["12 not checked variable-of-pod"]);
+    finds_in_policy(&policy("    terminalFilter: true\n", GATE), 1, &["6 error terminal-filter"]);
+    finds_in_policy(&policy("", "version: 1\n"), 1, &["7 error configuration", "7 error configuration"]);
+    let unnamed = policy("", GATE).replace("name: blobgate", "name: m");
+    finds_in_policy(&unnamed, 0, &[]);
+    let without = policy("", GATE);
+    let (without, _) = without.split_once("    config:").unwrap();
+    finds_in_policy(without, 1, &["5 error configuration-form"]);
+    let other = policy("", "a: 1\n").replace("name: blobgate", "name: m");
+    finds("policy.yaml", &other, 1, &["2 not checked kind", "- error no-configuration"]);
+
+    let proxy = |module: &str| {
+        format!(
+            "apiVersion: gateway.envoyproxy.io/v1alpha1\nkind: EnvoyProxy\nspec:\n  dynamicModules:\n  - name: blobgate\n{module}"
+        )
+    };
+    let local = "    source: {type: Local, local: {path: /etc/blobgate/libblobgate.so}}\n";
+    finds("proxy.yaml", &proxy(&format!("    doNotClose: true\n{local}")), 0, &["2 not checked part"]);
+    finds("proxy.yaml", &proxy(local), 0, &["2 not checked part", "5 warning kept-loaded"]);
+    let relative = local.replace("/etc/blobgate/", "./");
+    let file = proxy(&format!("    doNotClose: true\n{relative}"));
+    finds("proxy.yaml", &file, 1, &["2 not checked part", "7 error module-file"]);
+    finds(
+        "proxy.yaml",
+        &proxy(local).replace("blobgate", "a"),
+        1,
+        &["2 not checked kind", "- error no-configuration"],
+    );
+}
+
+/// The shipped EnvoyFilter with the native module.
+#[test]
+fn checks_an_envoy_filter_with_the_native_module() {
+    let file = std::fs::read_to_string(root().join("deploy/istio/envoyfilter.yaml")).unwrap();
+    let wasm = "          type_url: type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm\n";
+    let (before, rest) = file.split_once(wasm).unwrap();
+    let (_, gate) = rest.split_once("                value:\n").unwrap();
+    let native = |more: &str| {
+        format!(
+            "{before}          type_url: type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter
+          value:
+            dynamic_module_config: {{name: blobgate, do_not_close: true}}
+            filter_name: blobgate
+{more}            filter_config:
+                \"@type\": type.googleapis.com/google.protobuf.Struct
+                value:
+{gate}"
+        )
+    };
+    let check = |file: &str, code: i32| found(&Files::new(&[("a.yaml", file)]).check(&["a.yaml"]), code);
+    let shipped = check(&file, 0);
+    assert_eq!(check(&native(""), 0).len(), shipped.len(), "{shipped:?}");
+    let text = native("            terminal_filter: true\n");
+    let line = text.lines().position(|line| line.contains("terminal_filter")).unwrap() + 1;
+    assert!(check(&text, 1).contains(&format!("{line} error terminal-filter")));
+    let text = native("").replace("transport: tls_here", "transport: tls");
+    let line = text.lines().position(|line| line.contains("transport: tls")).unwrap() + 1;
+    assert!(check(&text, 1).contains(&format!("{line} error configuration")));
+    // istiod drops `value` beside another type than TypedStruct.
+    let kind = "envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter";
+    let typed = format!(
+        "type.googleapis.com/udpa.type.v1.TypedStruct\n          type_url: type.googleapis.com/{kind}"
+    );
+    let text = native("").replace(&typed, &format!("type.googleapis.com/{kind}"));
+    assert_ne!(text, native(""));
+    let found = check(&text, 1);
+    assert!(found.iter().any(|line| line.ends_with(" error patch")), "{found:?}");
+}
+
 /// Lines are those of the ConfigMap.
 #[test]
 fn checks_files_in_a_config_map() {

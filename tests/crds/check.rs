@@ -15,9 +15,10 @@ pub(crate) fn faults(manifest: &Value) -> Vec<String> {
 /// The definition of a manifest's kind and group.
 fn definition(manifest: &Value) -> Option<Value> {
     let group = manifest["apiVersion"].as_str()?.split('/').next()?;
-    let files = std::fs::read_dir(repository("tests/crds")).unwrap();
-    let definitions = files.map(|file| {
-        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+    let files = std::fs::read_dir(repository("tests/crds")).unwrap().map(|file| file.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    let definitions = files.map(|path| {
+        let text = std::fs::read_to_string(path).unwrap();
         serde_saphyr::from_str::<Value>(&text).unwrap()
     });
     let mut definitions = definitions.filter(|it| it["spec"]["group"] == group);
