@@ -97,14 +97,15 @@ Order a generation from the sandbox. It calls back{how}:
     -d '{{"prompt": "A cat playing with a ball in a sunny room", "callback_url": "'"$url"'"}}'
 "#,
         how = if setup.token_keys.is_some() { " with a token in the URL" } else { "" },
-        url = url_line(setup, tool),
+        url = url_line(prepared, tool),
         certificate = shown(&setup.certificate),
         key = shown(&sandbox.key_file),
     )
 }
 
 /// A line that sets `url`.
-fn url_line(setup: &Setup, tool: &str) -> String {
+fn url_line(prepared: &PreparedSetup, tool: &str) -> String {
+    let setup = &prepared.setup;
     let Ok(key) = SetupTokenKey::newest(setup) else { return format!("  url={}", setup.hook_url()) };
     // Of an EdDSA key the setup has the public half alone.
     let signer = if key.variable.is_some() { "" } else { " --key-file YOUR-PRIVATE-KEY.pem" };
