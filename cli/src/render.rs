@@ -66,6 +66,9 @@ Examples:
 /// Where `make native` builds it in a clone.
 const NATIVE_MODULE: &str = "./target/native/libblobgate.so";
 
+/// In the setup folder.
+const ENVOY_FILE: &str = "envoy.yaml";
+
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if let Some(file) = &args.native {
         return print_with_native_module(file, &args.module_file);
@@ -108,7 +111,7 @@ fn print_with_native_module(file: &Path, module: &Path) -> Result<ExitCode> {
 pub(crate) fn render(setup: &Setup, provider: &ProviderEndpoint) -> Result<Vec<RenderedFile>, SetupError> {
     let file = |path: &str, text, mode| RenderedFile { path: path.into(), text, mode };
     let mut files = vec![
-        file("envoy.yaml", envoy_yaml(setup, provider, &setup.module_path()?)?, 0o644),
+        file(ENVOY_FILE, envoy_yaml(setup, provider, &setup.module_path()?)?, 0o644),
         file("inbox.env", inbox_env(setup), 0o600),
         file("certs/sds.yaml", certificate_resource(setup), 0o644),
     ];
@@ -127,6 +130,12 @@ pub(crate) fn envoy_yaml(
     template::envoy_yaml(&EnvoyContext::new(setup, provider, module)).map_err(|why| {
         SetupError::unusable("the template of envoy.yaml", why, "Report this: no setup file should cause it")
     })
+}
+
+/// The envoy.yaml of the setup folder, if a person has edited it. `rendered` is what `render` would write.
+pub(crate) fn edited_envoy_yaml(setup: &Setup, rendered: &str) -> Option<String> {
+    let file = RenderedFile { path: ENVOY_FILE.into(), text: rendered.to_owned(), mode: 0o644 };
+    files::edited_text(&setup.folder, &file)
 }
 
 fn inbox_env(setup: &Setup) -> String {

@@ -6,7 +6,7 @@ use super::finding::{Finding, Level};
 use super::rules::catalog::LOOPBACK_LISTENER;
 use super::yaml::{YamlNode, YamlValue};
 use super::{check_rendered_text, frame, manifest};
-use crate::render::envoy_yaml;
+use crate::render::{edited_envoy_yaml, envoy_yaml};
 use crate::setup::{ProviderEndpoint, SETUP_FILE, Setup, SetupError};
 use std::path::Path;
 
@@ -67,13 +67,22 @@ fn check_rendered(setup: &Setup) -> Vec<Finding> {
     // The check of the files reads secrets/env and the module.
     // A host of this machine alone is a trial.
     let is_meant = |finding: &Finding| setup.host.is_loopback() && finding.rule == LOOPBACK_LISTENER.name;
+    // `up` uses an edited file as it is.
+    let (text, file) = match edited_envoy_yaml(setup, &text) {
+        Some(edited) => (edited, "the edited envoy.yaml"),
+        None => (text, "the rendered envoy.yaml"),
+    };
+    let place = |field: String| match field.as_str() {
+        "" | "the file" => file.to_owned(),
+        field => format!("{field} of {file}"),
+    };
     check_rendered_text(&text)
         .into_iter()
         .filter(|finding| !is_meant(finding))
         .map(|finding| Finding {
             line: 0,
             column: 0,
-            field: format!("{} of the rendered envoy.yaml", finding.field),
+            field: place(finding.field),
             rule: frame::RENDERED.name,
             ..finding
         })

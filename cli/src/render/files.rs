@@ -90,6 +90,18 @@ pub(crate) fn write(folder: &Path, files: &[RenderedFile]) -> Result<Vec<WriteOu
     Ok(outcomes)
 }
 
+/// The text of a file that a person has edited.
+pub(super) fn edited_text(folder: &Path, file: &RenderedFile) -> Option<String> {
+    let known = read_digests(folder).ok()?;
+    if judge(folder, file, &known).ok()? != RenderedChange::Edited {
+        return None;
+    }
+    match read(folder, &file.path).ok()? {
+        Present::File(bytes, _) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        Present::Absent | Present::Other => None,
+    }
+}
+
 fn judge(folder: &Path, file: &RenderedFile, known: &Digests) -> Result<RenderedChange, SetupError> {
     Ok(match read(folder, &file.path)? {
         Present::Absent => RenderedChange::Written,

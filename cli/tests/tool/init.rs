@@ -319,7 +319,7 @@ fn refuses_wrong_options_and_writes_nothing() {
         (2, vec!["--api-key-file", "none"], "Pass --host"),
         (2, of_host(""), "cannot use --host: "),
         (2, of_host("https://hooks.example.com"), "cannot use --host: "),
-        (2, of_host("hooks.example.com:443"), "cannot use --host: "),
+        (2, of_host("hooks.example.com:99999"), "cannot use --host: "),
         (2, of_host("hooks.example.com/x"), "cannot use --host: "),
         (2, of_host("two words"), "cannot use --host: "),
         (2, of_host("a\nlisten: 0.0.0.0:1"), "cannot use --host: "),

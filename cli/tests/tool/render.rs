@@ -452,6 +452,17 @@ fn check_reads_a_setup_file() {
         (text(&end.stdout), end.status.code())
     };
     assert_eq!(check(&["blobgate.yaml"]), ("0 errors, 0 warnings, 0 not checked\n".to_owned(), Some(0)));
+    // An edited envoy.yaml is what `up` uses.
+    folder.renders(ALL_WRITTEN);
+    let rendered = folder.read("envoy.yaml");
+    folder.write("envoy.yaml", &rendered.replace("\nstatic_resources:", "\nstatic_resourcs:"));
+    let (found, code) = check(&["blobgate.yaml"]);
+    assert!(code == Some(1) && found.contains(" the edited envoy.yaml "), "{found}");
+    folder.write("envoy.yaml", "a: [");
+    let (found, code) = check(&["blobgate.yaml"]);
+    assert!(code == Some(1) && found.contains(" the edited envoy.yaml "), "{found}");
+    std::fs::remove_file(folder.path("envoy.yaml")).unwrap();
+
     std::fs::remove_file(folder.path("secrets/runblob-key")).unwrap();
     let absent = |level: &str| {
         format!(
