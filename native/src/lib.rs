@@ -1,7 +1,7 @@
 //! The gate as a dynamic module of Envoy: the same configuration and the same decisions as the Wasm module.
 //!
-//! [`filter`] drives an exchange by Envoy's hooks, and [`host`] is the exchange's host, with its response in [`answer`]. [`counters`] are the metrics, [`cells`]
-//! what all configurations of a process share, and [`ticker`] the clock of the log's summary. [`abi`] is the binding, with all
+//! `filter` drives an exchange by Envoy's hooks, and `host` is the exchange's host, with its response in `answer`. `counters` are the metrics, `cells`
+//! what all configurations of a process share, and `ticker` the clock of the log's summary. `abi` is the binding, with all
 //! unsafe code.
 //!
 //! The module runs inside Envoy's process, without a sandbox. A panic ends only the request, with 503. A stack overflow and an
