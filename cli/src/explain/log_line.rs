@@ -1,6 +1,7 @@
 //! Reads one line of the gate's log, of Envoy's access log, or of the inbox's log.
 
 use super::reason::ReasonText;
+use super::up_line::UpLine;
 use blobgate::contract::header;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -57,6 +58,9 @@ impl LoggedLine {
 
     fn parse_plain(line: &str) -> Option<Self> {
         let line = line.trim();
+        if let Some(line) = UpLine::parse(line) {
+            return Some(Self::of_up(line));
+        }
         // A field of a JSON line may quote a line of the gate.
         if let Some(object) = object(line) {
             return Self::of_object(&object);
@@ -68,11 +72,26 @@ impl LoggedLine {
             return Some(Self::one(LogOrigin::Gate, "not_loaded", why));
         }
         if let Some((_, message)) = line.split_once(INBOX).and_then(|(_, after)| after.split_once("] ")) {
-            let mut fields = pairs(message);
-            fields.entry("message".to_owned()).or_insert_with(|| message.to_owned());
-            return Some(Self { origin: LogOrigin::Inbox, fields });
+            return Some(Self::of_inbox(message));
         }
         Self::of_excerpt(line)
+    }
+
+    fn of_inbox(message: &str) -> Self {
+        let mut fields = pairs(message);
+        fields.entry("message".to_owned()).or_insert_with(|| message.to_owned());
+        Self { origin: LogOrigin::Inbox, fields }
+    }
+
+    fn of_up(line: UpLine<'_>) -> Self {
+        match line {
+            UpLine::Inbox(message) => Self::of_inbox(message),
+            UpLine::Access { fields, rest } => {
+                let mut all = pairs(rest);
+                all.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+                Self { origin: LogOrigin::AccessLog, fields: all }
+            }
+        }
     }
 
     /// A code alone, fields that begin with `reason=CODE`, or a response's header `blobgate-reason: CODE`.
@@ -276,6 +295,29 @@ mod tests {
             let verdict = if text == json { "quarantined" } else { "refused" };
             assert_eq!(LoggedLine::parse(text).unwrap().verdict(), Some(verdict), "{text}");
         }
+    }
+
+    /// `blobgate up` shortens the lines of the inbox and of the access log.
+    #[test]
+    fn reads_lines_of_up() {
+        let text = "2026-11-30T12:00:00Z  inbox     warning: quarantined reason=token-conflict hook=veo3 event=completed \
+            generation=g client=- request_id=a-1 detail=\"token: x, expected y\"";
+        let expected = [
+            ("reason", Some("token-conflict")),
+            ("generation", Some("g")),
+            ("detail", Some("token: x, expected y")),
+        ];
+        line(text, LogOrigin::Inbox, &expected);
+        assert_eq!(LoggedLine::parse(text).unwrap().verdict(), Some("quarantined"));
+        let text =
+            "2026-11-30T12:00:00Z  inbox     error: not ready reason=store-failing: the database is away {";
+        line(text, LogOrigin::Inbox, &[("reason", Some("store-failing"))]);
+        let text = "2026-11-30T12:00:00Z  gate      not delivered completed g hook=veo3 attempt=1 status=401 details=via_upstream";
+        let expected = [("status", Some("401")), ("generation_id", Some("g")), ("hook", Some("veo3"))];
+        line(text, LogOrigin::AccessLog, &expected);
+        assert_eq!(LoggedLine::parse(text).unwrap().verdict(), Some("accepted"));
+        let text = "2026-11-30T12:00:00Z  gate      answered 404: no hook has this path; source=192.0.2.1";
+        line(text, LogOrigin::AccessLog, &[("status", Some("404")), ("source", Some("192.0.2.1"))]);
     }
 
     #[test]
