@@ -284,10 +284,7 @@ async fn refuses_requests_that_are_not_from_the_gate() {
     ] {
         inbox.post(&gate_headers(changes)).await.assert_refused("not-ours");
     }
-    inbox
-        .send(Method::GET, &gate_headers(&[]), "")
-        .await
-        .assert_refused("method");
+    inbox.send(Method::GET, &gate_headers(&[]), "").await.assert_refused("method");
     let too_large = inbox.send(Method::POST, &gate_headers(&[]), vec![b' '; 1_000_001]).await;
     too_large.assert_refused("body");
     inbox.post(&gate_headers(&[(header::CONTRACT, "1.7")])).await.assert_stored();
