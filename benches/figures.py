@@ -7,7 +7,7 @@ MAX_FLAT = 1.05
 # How much more the second half of a growing body may cost than its first.
 MAX_LINEAR = 1.15
 # The instructions in the module for one delivery. Measured: 32,300 and 17,900.
-MAX_IN_MODULE = {"wasm": 33_000, "native": 18_500}
+MAX_IN_MODULE = {"wasm": 33_000, "native": 16_500}
 MAX_AGAINST = 1.01
 NAMES = {"native": "native", "wasm": "Wasm"}
 

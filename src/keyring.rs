@@ -2,7 +2,7 @@
 
 use crate::contract::signature::KEY_PREFIX;
 use crate::contract::token::BASE64_PREFIX;
-use crate::secret::Secret;
+use crate::secret::{MAC_BYTES, Secret};
 #[cfg(not(target_family = "wasm"))]
 use crate::settings::ValueForm;
 use crate::settings::{ConfigError, Environment, Node};
@@ -23,7 +23,7 @@ struct KeyUse {
     /// The environment variable; `None` for a key in the configuration itself.
     variable: Option<String>,
     /// A MAC by each possible reading of the key's text.
-    readings: Vec<Vec<u8>>,
+    readings: Vec<[u8; MAC_BYTES]>,
 }
 
 /// Shorter readings do not count, because two fields could have one in common by chance.
@@ -95,7 +95,7 @@ impl<'e> Keyring<'e> {
         Ok(())
     }
 
-    fn find(&self, readings: &[Vec<u8>]) -> Option<&KeyUse> {
+    fn find(&self, readings: &[[u8; MAC_BYTES]]) -> Option<&KeyUse> {
         self.uses.iter().find(|one| one.readings.iter().any(|reading| readings.contains(reading)))
     }
 }
@@ -107,7 +107,7 @@ pub(crate) fn variable_form(written: &str) -> ValueForm {
 }
 
 /// The possible readings of a key's text: the text, the text after a key's prefix, and the decoded base64 of the latter.
-fn readings(text: &str) -> Vec<Vec<u8>> {
+fn readings(text: &str) -> Vec<[u8; MAC_BYTES]> {
     let rest =
         [BASE64_PREFIX, KEY_PREFIX].iter().find_map(|prefix| text.strip_prefix(prefix)).unwrap_or(text);
     let decoded = ALPHABETS.iter().filter_map(|alphabet| alphabet.decode(rest).ok());
@@ -116,7 +116,7 @@ fn readings(text: &str) -> Vec<Vec<u8>> {
 }
 
 /// A MAC by the key. Two keys with the same MAC are equal to HMAC, such as a key over 64 bytes and its hash.
-fn reading(bytes: &[u8]) -> Option<Vec<u8>> {
+fn reading(bytes: &[u8]) -> Option<[u8; MAC_BYTES]> {
     let secret = Secret::new(bytes).filter(|_| bytes.len() >= MIN_READING_BYTES)?;
     Some(secret.mac(&[b"blobgate: which key is this"]))
 }

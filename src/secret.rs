@@ -4,6 +4,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::fmt;
 
+/// The bytes of an HMAC-SHA256.
+pub(crate) const MAC_BYTES: usize = 32;
+
 /// The key of a MAC, ready to use.
 #[derive(Clone)]
 pub(crate) struct Secret(Hmac<Sha256>);
@@ -14,8 +17,8 @@ impl Secret {
     }
 
     /// The MAC of the joined parts.
-    pub(crate) fn mac(&self, parts: &[&[u8]]) -> Vec<u8> {
-        self.over(parts).finalize().into_bytes().to_vec()
+    pub(crate) fn mac(&self, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+        self.over(parts).finalize().into_bytes().into()
     }
 
     /// Whether `mac` is the whole MAC of the joined parts, in constant time.

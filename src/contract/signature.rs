@@ -2,7 +2,7 @@
 //! inbox verifies and signs again. The official crate takes only UTF-8 text, and a quarantined body may be other bytes.
 
 use super::header;
-use crate::secret::Secret;
+use crate::secret::{MAC_BYTES, Secret};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt;
@@ -14,8 +14,8 @@ pub const KEY_PREFIX: &str = "whsec_";
 pub const KEY_BYTES: RangeInclusive<usize> = 24..=64;
 /// The largest age and the largest lead of a signature, in seconds, as in the official libraries.
 pub const TOLERANCE: u64 = 5 * 60;
-/// The bytes of an HMAC-SHA256.
-const MAC_BYTES: usize = 32;
+/// A signature's text and the space after it.
+const SIGNATURE_BYTES: usize = 48;
 /// The signature version of HMAC-SHA256.
 const VERSION: &str = "v1";
 
@@ -70,8 +70,10 @@ impl SigningKey {
         other.0.verifies(&[], &self.0.mac(&[]))
     }
 
-    fn sign(&self, id: &str, timestamp: &str, body: &[u8]) -> String {
-        format!("{VERSION},{}", STANDARD.encode(self.0.mac(&signed_parts(id, timestamp, body))))
+    /// Adds the signature of a message to a header's value.
+    fn sign(&self, id: &str, timestamp: &str, body: &[u8], value: &mut String) {
+        value.extend([VERSION, ","]);
+        STANDARD.encode_string(self.0.mac(&signed_parts(id, timestamp, body)), value);
     }
 
     fn verifies(&self, signature: &Signature<'_>, body: &[u8], mac: &[u8]) -> bool {
@@ -110,8 +112,13 @@ impl SigningKeys {
     /// ```
     pub fn headers(&self, id: String, now: u64, body: &[u8]) -> [(&'static str, String); 3] {
         let timestamp = now.to_string();
-        let sign = |key: &SigningKey| key.sign(&id, &timestamp, body);
-        let signatures = self.0.iter().map(sign).collect::<Vec<_>>().join(" ");
+        let mut signatures = String::with_capacity(self.0.len().saturating_mul(SIGNATURE_BYTES));
+        for key in &self.0 {
+            if !signatures.is_empty() {
+                signatures.push(' ');
+            }
+            key.sign(&id, &timestamp, body, &mut signatures);
+        }
         [
             (header::WEBHOOK_ID, id),
             (header::WEBHOOK_TIMESTAMP, timestamp),

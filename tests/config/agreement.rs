@@ -18,7 +18,7 @@ pub const BEYOND_A_SCHEMA: &[&str] = &[
     "which another hook has; write a different",
     "can have no other hook below its path",
     "write the range's first address",
-    "which covers every IPv",
+    "covers every IPv",
     "covers more than a sixteenth of the internet",
     "is unset or empty, or Envoy does not pass it to the module",
     "names too; write a variable with another key",
