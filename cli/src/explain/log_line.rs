@@ -187,13 +187,14 @@ fn pairs(text: &str) -> BTreeMap<String, String> {
     let mut pairs = BTreeMap::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('=') {
-        let name = before.rsplit([' ', '\t']).next().unwrap_or_default();
+        // The inbox's text has `(entry=17 request_id=a)`.
+        let name = before.rsplit([' ', '\t', '(']).next().unwrap_or_default();
         let (value, next) = match after.strip_prefix('"').and_then(|quoted| quoted.split_once('"')) {
             Some(quoted) => quoted,
             None => after.split_once([' ', '\t']).unwrap_or((after, "")),
         };
         // The inbox's text has `reason=full: ...`.
-        let value = value.trim_end_matches([':', ',', ';']).to_owned();
+        let value = value.trim_end_matches([':', ',', ';', ')']).to_owned();
         pairs.entry(name.to_owned()).or_insert(value);
         rest = next;
     }
@@ -317,7 +318,15 @@ mod tests {
         line(text, LogOrigin::AccessLog, &expected);
         assert_eq!(LoggedLine::parse(text).unwrap().verdict(), Some("accepted"));
         let text = "2026-11-30T12:00:00Z  gate      answered 404: no hook has this path; source=192.0.2.1";
-        line(text, LogOrigin::AccessLog, &[("status", Some("404")), ("source", Some("192.0.2.1"))]);
+        line(text, LogOrigin::AccessLog, &[("reason", Some("unknown-hook")), ("source", Some("192.0.2.1"))]);
+    }
+
+    #[test]
+    fn reads_fields_in_parentheses() {
+        let text = "2026-11-30T12:00:00Z  inbox     warning: route=veo3/completed is down: its service answers 401 (entry=17 request_id=a-1)";
+        let expected =
+            [("route", Some("veo3/completed")), ("entry", Some("17")), ("request_id", Some("a-1"))];
+        line(text, LogOrigin::Inbox, &expected);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The lines of `blobgate up` for a person: a time, a part, and the part's text in a shorter form.
 
+use blobgate::Reason;
+
 /// A line that only `up` writes in this form. The gate's own lines contain `verdict=`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum UpLine<'a> {
@@ -38,7 +40,10 @@ fn is_time(text: &str) -> bool {
 fn access(text: &str) -> Option<UpLine<'_>> {
     if let Some(rest) = text.strip_prefix("answered ") {
         let (status, rest) = rest.split_once([' ', ':'])?;
-        let fields = vec![("status", status)];
+        let mut fields = vec![("status", status)];
+        if rest.starts_with(" no hook has this path") {
+            fields.push(("reason", Reason::UnknownHook.code()));
+        }
         return status.bytes().all(|byte| byte.is_ascii_digit()).then_some(UpLine::Access { fields, rest });
     }
     let (verdict, event) = [
