@@ -147,7 +147,7 @@ image_checks() {
     check "the images of production compile nothing more" [ -z "$(compiled)" ]
     for image in $trial_images; do is_here blobgate-trial-$image || fail "the image blobgate-trial-$image was not built: see above."; done
 
-    echo "// canary" >>"$tree/cli/src/main.rs"
+    echo "// canary $(date +%s%N)" >>"$tree/cli/src/main.rs" # another one than of the run before
     since=$SECONDS
     check "a changed line of the tool: the images are built" build -f docker-compose.yml -f tests/compose/host-network.yml build
     echo "    $((SECONDS - since)) s"

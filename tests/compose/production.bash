@@ -167,7 +167,7 @@ ends_without_setup() {
 ends_damaged() {
     local code=0
     cp -p "$BLOBGATE_SETUP/secrets/env" "$work/away"
-    sed -i 's/^BLOBGATE_SIGNING_KEY=/export BLOBGATE_SIGNING_KEY=/' "$BLOBGATE_SETUP/secrets/env"
+    sed -i 's/^BLOBGATE_SIGNING_KEY=/BLOBGATE_SIGNING_KEY /' "$BLOBGATE_SETUP/secrets/env"
     production run --rm -T --no-deps inbox >"$work/output" 2>&1 || code=$?
     cp -p "$work/away" "$BLOBGATE_SETUP/secrets/env"
     ends_badly && says 'cannot use line [0-9]+ of secrets/env' && ! secrets_are_in "$work/output"

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "receivers"))
 
-from gate import API_KEY, BLOBGATE, PATIENCE, ROOT, Broken, Program, envoy, last_line, run, signing_key, token_key
+from gate import API_KEY, BLOBGATE, PATIENCE, Broken, Program, envoy, last_line, run, signing_key, token_key
 
 HELD = 20  # seconds: the timeout of envoy.yaml's routes to services
 
