@@ -2,6 +2,7 @@
 
 mod cause;
 mod config;
+mod config_name;
 mod entry;
 mod envoy_code;
 mod envoy_notes;
@@ -14,6 +15,7 @@ mod next;
 mod reason;
 mod report;
 mod request;
+mod up_line;
 
 use crate::inbox::client::AdminArgs;
 use crate::option::{UsageError, parse_id};

@@ -77,7 +77,7 @@ after any exit, also after a `kill`. `kill -USR1 PID` of this program ends a wai
 
 The log on standard output has a line for each event, refusal, fault and restart. The only file is
 RUN/health.log, with a line when the inbox stops or starts to accept events.
-  2026-11-30T12:00:00Z  gate      stored completed 1f0c... hook=veo3 job=order-17
+  2026-11-30T12:00:00Z  gate      accepted completed 1f0c... hook=veo3 job=order-17
   2026-11-30T12:00:00Z  gate      delivered completed 1f0c... hook=veo3 attempt=1 status=200
 
 Ctrl-C, SIGTERM and SIGHUP end all within 30 s: the gate answers its deliveries, the inbox finishes

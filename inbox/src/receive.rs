@@ -36,6 +36,9 @@ const MAX_BODY: usize = 1_000_000;
 /// The gate buffers a whole body before it sends it, so a body takes no longer.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The body of each refusal. The gate's public client gets it, so the cause is in the log alone.
+const NOT_STORED: &str = "The event is not stored. Send it again.\n";
+
 pub(crate) struct Receiver {
     pub(crate) committer: Committer,
     pub(crate) shared: InboxHandles,
@@ -80,7 +83,7 @@ async fn receive(State(receiver): State<Arc<Receiver>>, request: Request) -> Res
                 tracing::warn!(reason = code, request_id, "refused reason={code}{id}: {refusal}");
             }
             let headers = HeaderMap::from_iter([(REASON, HeaderValue::from_static(code))]);
-            (StatusCode::SERVICE_UNAVAILABLE, headers, format!("{refusal}\n")).into_response()
+            (StatusCode::SERVICE_UNAVAILABLE, headers, NOT_STORED).into_response()
         }
     }
 }

@@ -68,7 +68,8 @@ fn the_reference_has_each_endpoint_and_code() {
          have the same code.\n\n{}\n\
          ## Refusals of the receive listener\n\n\
          The receive listener (`--listen`) answers the gate 200 or 503. The header `blobgate-inbox-reason` of a 503, the log and\n\
-         `blobgate_inbox_refused_total` have one of these codes, or one of those under Health.\n\n{}\n\
+         `blobgate_inbox_refused_total` have one of these codes, or one of those under Health. Its body is the same for each code: the\n\
+         gate passes it to a public client. The log has the cause.\n\n{}\n\
          ## Problem codes\n\n\
          A failed request of this API gets a problem document of RFC 9457 with `code`. Its `type` is the address of a heading\n\
          here.\n{}",

@@ -199,8 +199,10 @@ impl InboxAnswer {
     }
 
     #[track_caller]
-    fn assert_refused(&self, reason: &str, body: &str) {
-        assert_eq!((self.status, self.reason.as_deref(), self.body.trim_end()), (503, Some(reason), body));
+    fn assert_refused(&self, reason: &str) {
+        // A public client gets this body: it has no cause.
+        let body = "The event is not stored. Send it again.\n";
+        assert_eq!((self.status, self.reason.as_deref(), self.body.as_str()), (503, Some(reason), body));
     }
 }
 
@@ -261,46 +263,30 @@ async fn delivers_body_and_gate_headers_unchanged() {
 #[tokio::test]
 async fn refuses_requests_that_are_not_from_the_gate() {
     let inbox = ServedInbox::start().await;
-    let unmarked = &*format!(
-        "the request has no gate headers ({}, {}). Send it through the gate",
-        header::VERDICT,
-        header::HOOK
-    );
-    let contract = &*format!(
-        "the gate writes another version of the gate headers ({}). Upgrade the older of both",
-        header::CONTRACT
-    );
-    let repeated = "a gate header is repeated or invalid. Send the request through the gate";
-    for (changes, sentence) in [
-        (&[(header::VERDICT, "")][..], unmarked),
-        (&[(header::HOOK, "")], unmarked),
-        (&[(header::EVENT, "")], unmarked),
-        (&[(header::GENERATION_ID, "")], unmarked),
-        (&[(header::VERDICT, Verdict::Quarantined.name())], unmarked),
-        (&[(header::CONTRACT, "")], contract),
-        (&[(header::CONTRACT, "2")], contract),
-        (&[(header::CONTRACT, "10")], contract),
-        (&[(header::VERDICT, "refused")], repeated),
-        (&[(header::DIALECT, "veo4")], repeated),
-        (&[(header::EVENT, "done")], repeated),
-        (&[(header::GENERATION_ID, "17")], repeated),
-        (&[(header::HOOK, "a"), (header::HOOK, "b")], repeated),
-        (&[(header::HOOK, "*")], repeated),
-        (&[(header::HOOK, &"a".repeat(33))], repeated),
-        (&[(header::JOB, "\u{e4}")], repeated),
-        (
-            &[(header::ATTEMPT, "1")],
-            "the request is one of the inbox's own deliveries. Correct the service routes, which lead back to the inbox",
-        ),
+    for changes in [
+        &[(header::VERDICT, "")][..],
+        &[(header::HOOK, "")],
+        &[(header::EVENT, "")],
+        &[(header::GENERATION_ID, "")],
+        &[(header::VERDICT, Verdict::Quarantined.name())],
+        &[(header::CONTRACT, "")],
+        &[(header::CONTRACT, "2")],
+        &[(header::CONTRACT, "10")],
+        &[(header::VERDICT, "refused")],
+        &[(header::DIALECT, "veo4")],
+        &[(header::EVENT, "done")],
+        &[(header::GENERATION_ID, "17")],
+        &[(header::HOOK, "a"), (header::HOOK, "b")],
+        &[(header::HOOK, "*")],
+        &[(header::HOOK, &"a".repeat(33))],
+        &[(header::JOB, "\u{e4}")],
+        &[(header::ATTEMPT, "1")],
     ] {
-        inbox.post(&gate_headers(changes)).await.assert_refused("not-ours", sentence);
+        inbox.post(&gate_headers(changes)).await.assert_refused("not-ours");
     }
-    inbox
-        .send(Method::GET, &gate_headers(&[]), "")
-        .await
-        .assert_refused("method", "the method is not POST: the gate only sends POST");
+    inbox.send(Method::GET, &gate_headers(&[]), "").await.assert_refused("method");
     let too_large = inbox.send(Method::POST, &gate_headers(&[]), vec![b' '; 1_000_001]).await;
-    too_large.assert_refused("body", "cannot read the body: length limit exceeded");
+    too_large.assert_refused("body");
     inbox.post(&gate_headers(&[(header::CONTRACT, "1.7")])).await.assert_stored();
     assert_eq!(inbox.service.got(1).await.len(), 1, "the others are not delivered");
     inbox.until_metric(r#"blobgate_inbox_refused_total{reason="not-ours"} 17"#).await;
@@ -323,13 +309,10 @@ async fn verifies_the_gates_signature_and_signs_each_attempt() {
         ];
         inbox.post(&gate_headers(&signed)).await
     };
-    let sentence = "it has no signature by the gate's key";
-    inbox.post(&gate_headers(&[])).await.assert_refused("signature", sentence);
-    let other_key = "its signature is by another key: set the same signing key for the gate and the inbox";
-    send(OTHER_KEY, now).await.assert_refused("signature", other_key);
+    inbox.post(&gate_headers(&[])).await.assert_refused("signature");
+    send(OTHER_KEY, now).await.assert_refused("signature");
     let late = send(KEY, now - 600).await;
-    assert_eq!((late.status, late.reason.as_deref()), (503, Some("clock-offset")), "{}", late.body);
-    assert!(late.body.starts_with("the time of its signature is 60"), "{}", late.body);
+    late.assert_refused("clock-offset");
     // The signature covers the id and not the gate headers, so the inbox compares them.
     let key = standardwebhooks::Webhook::new(KEY).unwrap();
     let signature = key.sign(id, now, completed().as_bytes()).unwrap();
@@ -341,8 +324,7 @@ async fn verifies_the_gates_signature_and_signs_each_attempt() {
     ];
     for other in [(header::GENERATION_ID, OTHER_ID), (header::EVENT, Kind::Failed.name())] {
         let answer = inbox.post(&gate_headers(&[&signed[..], &[other]].concat())).await;
-        let sentence = "the webhook-id belongs to another event, so the signature does not cover this one";
-        answer.assert_refused("signature", sentence);
+        answer.assert_refused("signature");
     }
     // A signature of two minutes ago: the attempt has its own time.
     send(KEY, now - 120).await.assert_stored();
@@ -369,8 +351,7 @@ async fn verifies_signatures_of_binary_bodies() {
     ]);
     inbox.send(Method::POST, &quarantined, body).await.assert_stored();
     let answer = inbox.send(Method::POST, &quarantined, [body, b" "].concat()).await;
-    let other_key = "its signature is by another key: set the same signing key for the gate and the inbox";
-    answer.assert_refused("signature", other_key);
+    answer.assert_refused("signature");
 }
 
 #[tokio::test]
@@ -462,7 +443,7 @@ async fn refuses_at_the_limit_and_accepts_after_retention() {
     inbox.service.set_reply(500, Duration::ZERO);
     inbox.post(&gate_headers(&[])).await.assert_stored();
     let second = gate_headers(&[(header::GENERATION_ID, OTHER_ID)]);
-    inbox.post(&second).await.assert_refused("full", "the store has reached its limit: raise --limit");
+    inbox.post(&second).await.assert_refused("full");
     assert_eq!(
         inbox.get("/readyz", &[]).await.unwrap(),
         (503, "full: the store has reached its limit: raise --limit\n".to_owned())

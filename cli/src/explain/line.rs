@@ -145,12 +145,20 @@ fn meaning(line: &LoggedLine) -> String {
     if let Some(why) = line.field(&["not_loaded"]) {
         return format!("The gate does not load its configuration: {why}");
     }
+    let is_attempt = line.field(&["attempt"]).is_some();
     let text = match (line.origin, line.verdict(), line.field(&["status"])) {
         (LogOrigin::Inbox, ..) => {
             "The inbox reports what it did, or its own state. No rule is broken (docs/operate/logs.md)."
         }
         (LogOrigin::AccessLog, None, _) => {
             "Envoy or a route answered without the gate (docs/explanation/before-the-gate.md)."
+        }
+        (LogOrigin::AccessLog, Some(_), Some("401" | "403")) if is_attempt => {
+            "The service answered. It may verify with another key than BLOBGATE_SIGNING_KEY in secrets/env \
+             (docs/howto/verify-signatures.md)."
+        }
+        (LogOrigin::AccessLog, Some(_), Some("404" | "405")) if is_attempt => {
+            "The service answered. It may have another path than the hook's, which comes without the token."
         }
         (LogOrigin::AccessLog, Some(_), Some(status)) if !status.starts_with('2') => {
             "The delivery breaks no rule. The inbox, the service or Envoy answered with this status."
@@ -188,6 +196,14 @@ mod tests {
             (
                 r#"{"reason":null,"verdict":"accepted","status":500,"details":"via_upstream"}"#,
                 "with this status",
+            ),
+            (
+                r#"{"reason":null,"verdict":"accepted","attempt":"1","status":401,"details":"via_upstream"}"#,
+                "another key than BLOBGATE_SIGNING_KEY",
+            ),
+            (
+                "2026-11-30T12:00:00Z  gate      not delivered completed g hook=veo3 attempt=1 status=404 details=d",
+                "another path than the hook's",
             ),
             ("blobgate: cannot load the configuration: hooks is missing", "blobgate check envoy.yaml"),
         ] {

@@ -1,6 +1,7 @@
 //! Reads one line of the gate's log, of Envoy's access log, or of the inbox's log.
 
 use super::reason::ReasonText;
+use super::up_line::UpLine;
 use blobgate::contract::header;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -57,6 +58,9 @@ impl LoggedLine {
 
     fn parse_plain(line: &str) -> Option<Self> {
         let line = line.trim();
+        if let Some(line) = UpLine::parse(line) {
+            return Some(Self::of_up(line));
+        }
         // A field of a JSON line may quote a line of the gate.
         if let Some(object) = object(line) {
             return Self::of_object(&object);
@@ -68,11 +72,26 @@ impl LoggedLine {
             return Some(Self::one(LogOrigin::Gate, "not_loaded", why));
         }
         if let Some((_, message)) = line.split_once(INBOX).and_then(|(_, after)| after.split_once("] ")) {
-            let mut fields = pairs(message);
-            fields.entry("message".to_owned()).or_insert_with(|| message.to_owned());
-            return Some(Self { origin: LogOrigin::Inbox, fields });
+            return Some(Self::of_inbox(message));
         }
         Self::of_excerpt(line)
+    }
+
+    fn of_inbox(message: &str) -> Self {
+        let mut fields = pairs(message);
+        fields.entry("message".to_owned()).or_insert_with(|| message.to_owned());
+        Self { origin: LogOrigin::Inbox, fields }
+    }
+
+    fn of_up(line: UpLine<'_>) -> Self {
+        match line {
+            UpLine::Inbox(message) => Self::of_inbox(message),
+            UpLine::Access { fields, rest } => {
+                let mut all = pairs(rest);
+                all.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+                Self { origin: LogOrigin::AccessLog, fields: all }
+            }
+        }
     }
 
     /// A code alone, fields that begin with `reason=CODE`, or a response's header `blobgate-reason: CODE`.
@@ -168,13 +187,14 @@ fn pairs(text: &str) -> BTreeMap<String, String> {
     let mut pairs = BTreeMap::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('=') {
-        let name = before.rsplit([' ', '\t']).next().unwrap_or_default();
+        // The inbox's text has `(entry=17 request_id=a)`.
+        let name = before.rsplit([' ', '\t', '(']).next().unwrap_or_default();
         let (value, next) = match after.strip_prefix('"').and_then(|quoted| quoted.split_once('"')) {
             Some(quoted) => quoted,
             None => after.split_once([' ', '\t']).unwrap_or((after, "")),
         };
         // The inbox's text has `reason=full: ...`.
-        let value = value.trim_end_matches([':', ',', ';']).to_owned();
+        let value = value.trim_end_matches([':', ',', ';', ')']).to_owned();
         pairs.entry(name.to_owned()).or_insert(value);
         rest = next;
     }
@@ -276,6 +296,37 @@ mod tests {
             let verdict = if text == json { "quarantined" } else { "refused" };
             assert_eq!(LoggedLine::parse(text).unwrap().verdict(), Some(verdict), "{text}");
         }
+    }
+
+    /// `blobgate up` shortens the lines of the inbox and of the access log.
+    #[test]
+    fn reads_lines_of_up() {
+        let text = "2026-11-30T12:00:00Z  inbox     warning: quarantined reason=token-conflict hook=veo3 event=completed \
+            generation=g client=- request_id=a-1 detail=\"token: x, expected y\"";
+        let expected = [
+            ("reason", Some("token-conflict")),
+            ("generation", Some("g")),
+            ("detail", Some("token: x, expected y")),
+        ];
+        line(text, LogOrigin::Inbox, &expected);
+        assert_eq!(LoggedLine::parse(text).unwrap().verdict(), Some("quarantined"));
+        let text =
+            "2026-11-30T12:00:00Z  inbox     error: not ready reason=store-failing: the database is away {";
+        line(text, LogOrigin::Inbox, &[("reason", Some("store-failing"))]);
+        let text = "2026-11-30T12:00:00Z  gate      not delivered completed g hook=veo3 attempt=1 status=401 details=via_upstream";
+        let expected = [("status", Some("401")), ("generation_id", Some("g")), ("hook", Some("veo3"))];
+        line(text, LogOrigin::AccessLog, &expected);
+        assert_eq!(LoggedLine::parse(text).unwrap().verdict(), Some("accepted"));
+        let text = "2026-11-30T12:00:00Z  gate      answered 404: no hook has this path; source=192.0.2.1";
+        line(text, LogOrigin::AccessLog, &[("reason", Some("unknown-hook")), ("source", Some("192.0.2.1"))]);
+    }
+
+    #[test]
+    fn reads_fields_in_parentheses() {
+        let text = "2026-11-30T12:00:00Z  inbox     warning: route=veo3/completed is down: its service answers 401 (entry=17 request_id=a-1)";
+        let expected =
+            [("route", Some("veo3/completed")), ("entry", Some("17")), ("request_id", Some("a-1"))];
+        line(text, LogOrigin::Inbox, &expected);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The commands that a person runs after a line of a log.
 
+use super::config_name::config_name;
 use super::log_line::{LogOrigin, LoggedLine};
 use super::reason::split_detail;
 use blobgate::Reason;
@@ -13,7 +14,7 @@ use std::net::IpAddr;
 /// The next commands. A value of the line is in one only if it has the form of its kind: a person may paste the command.
 pub(super) fn next(line: &LoggedLine) -> Vec<String> {
     if line.field(&["not_loaded"]).is_some() {
-        return vec!["blobgate check envoy.yaml".to_owned()];
+        return vec![format!("blobgate check {}", config_name())];
     }
     let reason = line.field(&["reason", "request_reason"]).and_then(Reason::parse);
     let entry = line.field(&["entry"]).and_then(|entry| entry.parse::<u32>().ok());
@@ -21,7 +22,7 @@ pub(super) fn next(line: &LoggedLine) -> Vec<String> {
     if let Some(entry) = entry {
         next.push(format!("blobgate inbox show {entry}"));
         if line.field(&["reason"]).is_some() {
-            next.push(format!("blobgate explain --config envoy.yaml --entry {entry}"));
+            next.push(format!("blobgate explain --config {} --entry {entry}", config_name()));
         }
     }
     let again = reason.filter(|_| entry.is_none()).and_then(|reason| request(line, reason));
@@ -67,7 +68,8 @@ fn request(line: &LoggedLine, reason: Reason) -> Option<String> {
     let from = source.map(|source| format!(" --from {source}")).unwrap_or_default();
     let options = [head(line, reason), token(line, reason), confirm(line)].concat();
     let body = if reason == Reason::BodyMissing { "" } else { " --body BODY.json" };
-    Some(format!("blobgate explain --config envoy.yaml {path}{from}{options}{body}"))
+    let config = config_name();
+    Some(format!("blobgate explain --config {config} {path}{from}{options}{body}"))
 }
 
 /// The options for the head of the request.

@@ -1,7 +1,7 @@
 //! A certificate and its key, from files that a person names.
 
 use crate::setup::Setup;
-use crate::setup::certificate::{CertificateFiles, check_certificate};
+use crate::setup::certificate::{CertificateFiles, CertificateNaming, check_certificate};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,13 @@ pub(super) struct CertificateCopy {
 
 impl CertificateCopy {
     pub(super) fn read(certificate: &Path, key: &Path, setup: &Setup) -> Result<Self> {
-        let files = CertificateFiles { certificate, certificate_shown: certificate, key, key_shown: key };
+        let files = CertificateFiles {
+            certificate,
+            certificate_shown: certificate,
+            key,
+            key_shown: key,
+            named_by: CertificateNaming::Options,
+        };
         let warning = check_certificate(&files, &setup.host, OffsetDateTime::now_utc())?;
         let read =
             |path: &Path| fs::read_to_string(path).with_context(|| format!("cannot use {}", path.display()));

@@ -1,7 +1,6 @@
 //! What a person reads after a setup folder is made.
 
 use super::answers::{InitAnswers, SetupCertificate};
-use super::app_lines::{AppLines, Language};
 use super::url_length::UrlLength;
 use crate::mint::SetupTokenKey;
 use crate::output::print_lines;
@@ -20,7 +19,6 @@ pub(super) async fn report(
     answers: &InitAnswers,
     expires: Option<OffsetDateTime>,
 ) -> Result<()> {
-    let lines = AppLines::of(setup)?;
     let mut notes = vec![("host", format!("{}, with callback URLs {}/TOKEN", setup.host, setup.hook_url()))];
     notes.extend(certificate(setup, answers, expires));
     notes.push(("api key", api_key(answers).to_owned()));
@@ -29,8 +27,6 @@ pub(super) async fn report(
     }
     notes.extend(silent_services(setup).await.into_iter().map(|note| ("service", note)));
     let notes: String = notes.iter().map(|(name, text)| format!("  {name:<12} {text}\n")).collect();
-    let (python, javascript, curl) =
-        (lines.text(Language::Python)?, lines.text(Language::JavaScript)?, lines.text(Language::Curl)?);
     let (tool, file) = (shell::program(), shell::path(&setup.file));
     let env = shell::path(&setup.resolve(SECRETS_ENV.as_ref()));
     print_lines(&format!(
@@ -38,27 +34,15 @@ pub(super) async fn report(
 Made the setup in {folder}: blobgate.yaml, secrets/, certs/.
 
 {notes}
-Lines for your app, in Python:
-
-{python}
-The same in JavaScript:
-
-{javascript}
-`{tool} init --print python --setup {file}` prints them again, also javascript and curl.
-
 1. Start the gate and the inbox:
-
-{tool} up --setup {file}
-
-2. Start your app with its keys:
-
-set -a; . {env}; set +a
-
-3. Send it a first event, in place of RunBlob:
-
-{curl}",
+   {tool} up --setup {file}
+2. Give your app the functions for callback URLs and events, in python or javascript:
+   {tool} init --print python --setup {file} > gate.py
+3. Start your app with its keys:
+   set -a; . {env}; set +a
+4. Send it a first event, in place of RunBlob:
+   {tool} init --print curl --setup {file} | sh",
         folder = folder.display(),
-        curl = curl.trim_end(),
     ));
     Ok(())
 }

@@ -13,12 +13,16 @@ use std::io::Read;
 use std::path::Path;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use x509_parser::der_parser::parse_der;
+use x509_parser::oid_registry::OID_PKCS1_RSAENCRYPTION;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A warning comes this long before the end.
 const SOON: time::Duration = time::Duration::days(7);
 /// Larger files are none.
 const MAX_PEM: u64 = 1 << 20;
+/// BoringSSL, in Envoy, refuses shorter keys.
+const MIN_RSA_BITS: usize = 2048;
 
 /// A certificate with its key: the files, and the names in the setup file.
 pub(crate) struct CertificateFiles<'f> {
@@ -26,6 +30,46 @@ pub(crate) struct CertificateFiles<'f> {
     pub(crate) certificate_shown: &'f Path,
     pub(crate) key: &'f Path,
     pub(crate) key_shown: &'f Path,
+    pub(crate) named_by: CertificateNaming,
+}
+
+/// What a person corrects.
+#[derive(Clone, Copy)]
+pub(crate) enum CertificateNaming {
+    /// The keys of the setup file.
+    Setup,
+    /// The options of `init`.
+    Options,
+}
+
+impl CertificateNaming {
+    const fn certificate(self) -> &'static str {
+        match self {
+            CertificateNaming::Setup => "`tls.certificate`",
+            CertificateNaming::Options => "--certificate",
+        }
+    }
+
+    const fn key(self) -> &'static str {
+        match self {
+            CertificateNaming::Setup => "`tls.key`",
+            CertificateNaming::Options => "--key",
+        }
+    }
+
+    const fn pair(self) -> &'static str {
+        match self {
+            CertificateNaming::Setup => "in `tls`",
+            CertificateNaming::Options => "with --certificate and --key",
+        }
+    }
+
+    const fn host(self) -> &'static str {
+        match self {
+            CertificateNaming::Setup => "`host`",
+            CertificateNaming::Options => "--host",
+        }
+    }
 }
 
 /// Checks that the certificate names the host and has the key. Returns a warning about its time.
@@ -62,7 +106,7 @@ impl CertificateFiles<'_> {
             let names = names(&certificate);
             of_certificate(
                 format!("it is for {names}, and not for {host}"),
-                "Get a certificate for that host, or correct `host`",
+                &format!("Get a certificate for that host, or correct {}", self.named_by.host()),
             )
         })?;
         Ok(self.time_warning(&certificate, now))
@@ -70,9 +114,20 @@ impl CertificateFiles<'_> {
 
     /// Checks that the key is of the first certificate.
     fn check_key(&self, chain: &[CertificateDer<'static>]) -> Result<(), SetupError> {
-        let key = default_provider().key_provider.load_private_key(self.read_key()?).map_err(|_| {
-            let why = "its kind of key is unknown here";
-            SetupError::unusable(self.key_shown.display(), why, "Use an ECDSA P-256 or an RSA key")
+        let key = self.read_key()?;
+        let bits = rsa_bits(&key);
+        let key = default_provider().key_provider.load_private_key(key).map_err(|_| {
+            let why = match bits {
+                Some(bits) if bits < MIN_RSA_BITS => {
+                    format!(
+                        "its RSA key of {bits} bits is too short: at least {MIN_RSA_BITS} bits are needed"
+                    )
+                }
+                Some(bits) => format!("its RSA key of {bits} bits cannot be used"),
+                None => "its kind of key is unknown here".to_owned(),
+            };
+            let remedy = "Use an ECDSA P-256 key, or an RSA key of 2048 to 4096 bits";
+            SetupError::unusable(self.key_shown.display(), why, remedy)
         })?;
         let is_its = |certificate: &CertificateDer<'static>| {
             CertifiedKey::new(vec![certificate.clone()], key.clone()).keys_match().is_ok()
@@ -87,7 +142,8 @@ impl CertificateFiles<'_> {
             }
             None => {
                 let why = format!("it is the key of another certificate than {certificate}");
-                Err(SetupError::unusable(self.key_shown.display(), why, "Name the pair in `tls`"))
+                let remedy = format!("Name the pair {}", self.named_by.pair());
+                Err(SetupError::unusable(self.key_shown.display(), why, &remedy))
             }
         }
     }
@@ -105,14 +161,15 @@ impl CertificateFiles<'_> {
     }
 
     fn read_chain(&self) -> Result<Vec<CertificateDer<'static>>, SetupError> {
-        let bytes = read_pem(self.certificate, self.certificate_shown)?;
+        let bytes = self.read_pem(self.certificate, self.certificate_shown)?;
         let unusable =
             |why: &str, remedy: &str| SetupError::unusable(self.certificate_shown.display(), why, remedy);
         let chain = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
         match chain {
             Ok(chain) if !chain.is_empty() => Ok(chain),
             Ok(_) if has(&bytes, "PRIVATE KEY-----") => {
-                Err(unusable("it is a key, not a certificate", "Name the certificate in `tls.certificate`"))
+                let remedy = format!("Name the certificate in {}", self.named_by.certificate());
+                Err(unusable("it is a key, not a certificate", &remedy))
             }
             Ok(_) => Err(unusable(
                 "it has no certificate in PEM form",
@@ -123,7 +180,7 @@ impl CertificateFiles<'_> {
     }
 
     fn read_key(&self) -> Result<PrivateKeyDer<'static>, SetupError> {
-        let bytes = read_pem(self.key, self.key_shown)?;
+        let bytes = self.read_pem(self.key, self.key_shown)?;
         let unusable = |why: &str, remedy: &str| SetupError::unusable(self.key_shown.display(), why, remedy);
         if has(&bytes, "ENCRYPTED") {
             return Err(unusable(
@@ -133,11 +190,27 @@ impl CertificateFiles<'_> {
         }
         PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
             if has(&bytes, "BEGIN CERTIFICATE-----") {
-                unusable("it is a certificate, not a key", "Name the key in `tls.key`")
+                let remedy = format!("Name the key in {}", self.named_by.key());
+                unusable("it is a certificate, not a key", &remedy)
             } else {
                 unusable("it has no key in PEM form", "Name a file with -----BEGIN PRIVATE KEY-----")
             }
         })
+    }
+
+    fn read_pem(&self, file: &Path, shown: &Path) -> Result<Vec<u8>, SetupError> {
+        let unusable = |why: String| {
+            let remedy = format!("Name a PEM file that you may read {}", self.named_by.pair());
+            SetupError::unusable(shown.display(), why, &remedy)
+        };
+        let mut bytes = Vec::new();
+        let read = regular_file::open(file)
+            .and_then(|file| file.take(MAX_PEM.saturating_add(1)).read_to_end(&mut bytes))
+            .map_err(|why| unusable(why.to_string()))?;
+        match u64::try_from(read) {
+            Ok(size) if size <= MAX_PEM => Ok(bytes),
+            _ => Err(unusable("it has over 1 MiB".to_owned())),
+        }
     }
 
     /// An expired certificate is a warning: a renewal may be on its way, and Envoy serves it as it is.
@@ -158,17 +231,25 @@ impl CertificateFiles<'_> {
     }
 }
 
-fn read_pem(file: &Path, shown: &Path) -> Result<Vec<u8>, SetupError> {
-    let unusable = |why: String| {
-        SetupError::unusable(shown.display(), why, "Name a PEM file that you may read in `tls`")
+/// The length of an RSA key: RFC 8017, appendix A.1.2, alone or in PKCS #8 (RFC 5958). `None` for another kind.
+fn rsa_bits(key: &PrivateKeyDer<'_>) -> Option<usize> {
+    let modulus = |der: &[u8]| {
+        let (_, key) = parse_der(der).ok()?;
+        let number = key.as_sequence().ok()?.get(1)?.as_slice().ok()?.to_vec();
+        let zeros = number.iter().take_while(|byte| **byte == 0).count();
+        let first = number.get(zeros)?;
+        let bytes = number.len().checked_sub(zeros)?;
+        bytes.checked_mul(8)?.checked_sub(usize::try_from(first.leading_zeros()).ok()?)
     };
-    let mut bytes = Vec::new();
-    let read = regular_file::open(file)
-        .and_then(|file| file.take(MAX_PEM.saturating_add(1)).read_to_end(&mut bytes))
-        .map_err(|why| unusable(why.to_string()))?;
-    match u64::try_from(read) {
-        Ok(size) if size <= MAX_PEM => Ok(bytes),
-        _ => Err(unusable("it has over 1 MiB".to_owned())),
+    match key {
+        PrivateKeyDer::Pkcs1(key) => modulus(key.secret_pkcs1_der()),
+        PrivateKeyDer::Pkcs8(key) => {
+            let (_, wrapped) = parse_der(key.secret_pkcs8_der()).ok()?;
+            let [_, algorithm, inner, ..] = wrapped.as_sequence().ok()?.as_slice() else { return None };
+            let oid = algorithm.as_sequence().ok()?.first()?.as_oid().ok()?;
+            (*oid == OID_PKCS1_RSAENCRYPTION).then(|| modulus(inner.as_slice().ok()?)).flatten()
+        }
+        _ => None,
     }
 }
 

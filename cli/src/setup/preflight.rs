@@ -1,6 +1,6 @@
 //! Checks the files that a setup names, before anything starts.
 
-use super::certificate::{CertificateFiles, check_certificate};
+use super::certificate::{CertificateFiles, CertificateNaming, check_certificate};
 use super::error::SetupError;
 use super::module::ModulePlace;
 use super::{CertificateAuthorities, SECRETS_ENV, ServiceScheme, Setup, gate, key_file};
@@ -21,6 +21,7 @@ pub(super) fn check(setup: &Setup) -> Result<Vec<String>, SetupError> {
         certificate_shown: &setup.certificate,
         key: &key,
         key_shown: &setup.certificate_key,
+        named_by: CertificateNaming::Setup,
     };
     warnings.extend(check_certificate(&files, &setup.host, OffsetDateTime::now_utc())?);
     warnings.extend(files.link_warning());

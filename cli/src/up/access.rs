@@ -1,4 +1,4 @@
-//! Envoy's access log as short lines: stored and delivered events, failed attempts, and Envoy's own 5xx. The module itself
+//! Envoy's access log as short lines: accepted and delivered events, failed attempts, and Envoy's own 5xx. The module itself
 //! writes a line about each refusal.
 
 use serde_json::Value;
@@ -33,7 +33,10 @@ pub(super) fn line(json: &str) -> Option<(LineSource, String)> {
     let action = match (is_attempt, is_success, field("verdict")) {
         (true, true, _) => "delivered",
         (true, false, _) => "not delivered",
-        (false, true, Some("accepted" | "observed")) if field("upstream") == Some("inbox") => "stored",
+        // The inbox may have stored it in quarantine: it writes a line about that.
+        (false, true, Some(verdict @ ("accepted" | "observed"))) if field("upstream") == Some("inbox") => {
+            verdict
+        }
         (false, true, Some("accepted" | "observed")) => "delivered",
         // The module writes the line.
         _ => return None,
@@ -146,7 +149,8 @@ mod tests {
                 "generation_id":"id-1","job":"order-17","details":"via_upstream","source":"127.0.0.1"}}"#
             )
         };
-        shows(&edge("accepted", 200, "inbox"), Some("stored completed id-1 hook=veo3 job=order-17"));
+        shows(&edge("accepted", 200, "inbox"), Some("accepted completed id-1 hook=veo3 job=order-17"));
+        shows(&edge("observed", 200, "inbox"), Some("observed completed id-1 hook=veo3 job=order-17"));
         shows(
             &edge("observed", 204, "video_service"),
             Some("delivered completed id-1 hook=veo3 job=order-17"),

@@ -186,6 +186,10 @@ fn is_not_ready_while_the_newest_commit_failed(store: &str) {
         (refused.status, refused.header(header::INBOX_REASON).as_deref()),
         (503, Some("store-failing"))
     );
+    // A public client gets this body: the cause is in the log.
+    assert_eq!(refused.text(), "The event is not stored. Send it again.\n");
+    let log = inbox.log();
+    assert!(log.contains("refused reason=store-failing"), "{log}");
     assert!(inbox.get("/readyz").unwrap().text().starts_with("store-failing: "));
     assert_eq!(inbox.get("/livez").unwrap().status, 200);
     sql(store, drop);

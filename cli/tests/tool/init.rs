@@ -9,7 +9,7 @@ use dialogue::{CTRL_C, CTRL_D, Dialogue};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 const API_KEY: &str = "rb-7d0f1e55c2a94be18e";
@@ -59,6 +59,17 @@ fn certificate(folder: &Path, names: &[&str]) -> (String, String) {
     fs::write(folder.join("given.pem"), made.cert.pem()).unwrap();
     fs::write(folder.join("given-key.pem"), made.signing_key.serialize_pem()).unwrap();
     (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+/// A certificate with an RSA key of 1024 bits, and the key in both forms.
+fn short_pair(folder: &Path) {
+    for arguments in [
+        "req -x509 -newkey rsa:1024 -nodes -keyout short-key.pem -out short.pem -subj /CN=localhost -addext subjectAltName=DNS:localhost",
+        "rsa -in short-key.pem -traditional -out short-key-1.pem",
+    ] {
+        let end = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap();
+        assert!(end.status.success(), "{}", text(&end.stderr));
+    }
 }
 
 /// The setup loads, its other files are good, and Envoy's configuration that it stands for has no fault.
@@ -131,12 +142,15 @@ fn makes_a_trial_from_five_empty_answers() {
         assert!(!screen.contains(&secret(&folder, name)), "the screen shows {name}");
     }
     for text in [
-        "mint --setup my-gate/blobgate.yaml --job order-1",
+        "init --print python --setup my-gate/blobgate.yaml > gate.py",
+        "init --print curl --setup my-gate/blobgate.yaml | sh",
         "HS256. A callback URL has",
         "up --setup my-gate/blobgate.yaml",
     ] {
         assert!(screen.contains(text), "{text:?} in {screen}");
     }
+    let (_, report) = screen.split_once("Made the setup in my-gate").unwrap();
+    assert!(report.lines().count() <= 24, "it fits on a terminal: {report}");
     is_good_setup(&folder);
 }
 
@@ -272,8 +286,12 @@ fn makes_a_setup_without_a_terminal() {
     assert_eq!(mode(&gate.join("secrets/runblob-key")), 0o600);
     let setup = fs::read_to_string(gate.join("blobgate.yaml")).unwrap();
     assert!(setup.contains("trust: {any_of: [token, confirmed]}"), "{setup}");
+    assert!(printed.contains("up --setup 'my gate/blobgate.yaml'"), "{printed}");
+    let print = ["--print", "curl", "--setup", "my gate/blobgate.yaml"];
+    let lines = succeeds(&init(folder, &print))
+        + &succeeds(&init(folder, &[&["--print", "python"], &print[2..]].concat()));
     for text in ["'my gate/blobgate.yaml'", "--resolve hooks.example.com:4443:", "staging/shorts"] {
-        assert!(printed.contains(text), "{text:?} in {printed}");
+        assert!(lines.contains(text), "{text:?} in {lines}");
     }
     assert!(!format!("{printed}{}", text(&end.stderr)).contains(API_KEY));
     is_good_setup(&gate);
@@ -304,6 +322,9 @@ fn refuses_wrong_options_and_writes_nothing() {
     let work = tempfile::tempdir().unwrap();
     let folder = work.path();
     certificate(folder, &["other.example.com"]);
+    let other = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    fs::write(folder.join("other-key.pem"), other.signing_key.serialize_pem()).unwrap();
+    short_pair(folder);
     fs::create_dir(folder.join("directory")).unwrap();
     fs::write(folder.join("file"), "a file").unwrap();
     fs::write(folder.join("empty"), "").unwrap();
@@ -343,12 +364,31 @@ fn refuses_wrong_options_and_writes_nothing() {
         (2, with(&["--store", "postgres://me:secret-word@db/inbox"]), "cannot use --store: "),
         (2, with(&["--store", "mysql://db"]), "cannot use --store: "),
         (2, with(&["--certificate", "given.pem"]), "--key"),
-        (1, with(&["--certificate", "given.pem", "--key", "given-key.pem"]), "other.example.com"),
+        (
+            1,
+            with(&["--certificate", "given.pem", "--key", "given-key.pem"]),
+            "not for localhost. Get a certificate for that host, or correct --host",
+        ),
         (1, with(&["--certificate", "given.pem", "--key", "file"]), "it has no key in PEM form"),
         (
             1,
             with(&["--certificate", "given-key.pem", "--key", "given-key.pem"]),
-            "it is a key, not a certificate",
+            "it is a key, not a certificate. Name the certificate in --certificate",
+        ),
+        (
+            1,
+            with(&["--certificate", "given.pem", "--key", "other-key.pem"]),
+            "Name the pair with --certificate and --key",
+        ),
+        (
+            1,
+            with(&["--certificate", "short.pem", "--key", "short-key.pem"]),
+            "its RSA key of 1024 bits is too short: at least 2048 bits are needed",
+        ),
+        (
+            1,
+            with(&["--certificate", "short.pem", "--key", "short-key-1.pem"]),
+            "its RSA key of 1024 bits is too short: at least 2048 bits are needed",
         ),
         (1, with(&["--certificate", "directory", "--key", "given-key.pem"]), "cannot use directory"),
         (1, with(&["--certificate", "~/no.pem", "--key", "~/no.pem"]), "cannot use ~/no.pem"),

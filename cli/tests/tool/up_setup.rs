@@ -12,6 +12,7 @@ use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
+use uuid::Uuid;
 
 const REMEDY: &str = "Correct envoy.yaml, or delete it: the next start renders a new one";
 
@@ -29,10 +30,24 @@ fn stores_and_delivers_a_signed_event() {
     let arrived = arrival(&base(&receiver), generation);
     assert_eq!(arrived["headers"][JOB], "order-17", "{arrived}");
     assert!(arrived["headers"][WEBHOOK_SIGNATURE].is_string(), "{arrived}");
-    let stored = up.line(" gate      stored completed ");
-    assert!(stored.ends_with(&format!("{generation} hook=veo3 job=order-17")), "{stored}");
+    let accepted = up.line(" gate      accepted completed ");
+    assert!(accepted.ends_with(&format!("{generation} hook=veo3 job=order-17")), "{accepted}");
     let delivered = up.line(" gate      delivered completed ");
     assert!(delivered.ends_with(&format!("{generation} hook=veo3 attempt=1 status=200")), "{delivered}");
+
+    // The gate accepts a second generation by one URL, and the inbox stores it in quarantine.
+    let url = folder.callback_url("order-19");
+    for _ in 0..2 {
+        assert_eq!(folder.send(&url, Uuid::new_v4()), Some(200));
+    }
+    let line = up.line("  inbox     warning: quarantined reason=token-");
+    for line in [&line, &delivered] {
+        let end = blobgate(&["explain", "--line", line]).output().unwrap();
+        assert_eq!(end.status.code(), Some(0), "{}", text(&end.stderr));
+        let explained = text(&end.stdout);
+        assert_eq!(explained.contains("verdict    quarantined"), line.contains("quarantined"), "{explained}");
+        assert!(explained.contains("blobgate why "), "{explained}");
+    }
 
     // A typing mistake in the app's path.
     let wrong = folder.callback_url("order-18").replace("/webhook/", "/webhok/");

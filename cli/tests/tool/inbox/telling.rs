@@ -77,7 +77,7 @@ async fn tells_of_a_late_quarantined_released_and_delivered_event(place: TestSto
     until("it is overdue", async || inbox.told(&[&id], 0).0["stories"][0]["state"] == "overdue").await;
     let (overdue, shown) = inbox.told(&[&id], 0);
     assert_eq!(kinds(&overdue["stories"][0]), ["expected", "overdue"]);
-    assert!(shown.contains(&format!("grep -e {id} envoy.log | blobgate explain --line -\n")), "{shown}");
+    assert!(shown.contains(&format!("grep -e {id} -e token- LOG | blobgate explain --line -\n")), "{shown}");
 
     let late = ForwardedDelivery { job: Some("order-17"), ..ForwardedDelivery::quarantined(1) };
     let entry = inbox.stored(&late).await;
@@ -90,7 +90,7 @@ async fn tells_of_a_late_quarantined_released_and_delivered_event(place: TestSto
     // Ready to paste.
     assert!(shown.contains(&format!("    {command} --admin {}\n", inbox.admin)), "{shown}");
     assert!(shown.contains("Release genuine entries."), "the remedy: {shown}");
-    assert!(!shown.contains("envoy.log"), "the event is here: {shown}");
+    assert!(!shown.contains(" LOG "), "the event is here: {shown}");
 
     inbox.service.answer(503);
     inbox.lines(&["release", &entry.to_string(), "--yes"]);
@@ -139,7 +139,7 @@ async fn tells_of_an_event_that_never_came(place: TestStore) {
     assert_eq!((&nothing["stories"], &nothing["more"]), (&json!([]), &json!(0)));
     assert!(shown.starts_with(&format!("generation {id} is not in the inbox\n\nnext\n")), "{shown}");
     let commands = commands(&nothing["next"]);
-    assert_eq!(commands[0], format!("grep -e {id} envoy.log | blobgate explain --line -"));
+    assert_eq!(commands[0], format!("grep -e {id} -e token- LOG | blobgate explain --line -"));
     // There is no status API.
     let (asked, shown) = inbox.told(&[&id, "--ask"], 1);
     assert_eq!(

@@ -56,7 +56,8 @@ fn curl_gives_a_first_signed_event() {
 
         let print = ["init", "--print", "curl", "--setup", "my gate/blobgate.yaml"];
         let lines = succeeds(&blobgate(&print).current_dir(work.path()).output().unwrap());
-        let mut shell = Command::new("bash");
+        // `init` tells to pipe them to it.
+        let mut shell = Command::new("sh");
         shell.args(["-euc", &lines]).current_dir(work.path()).env("NO_PROXY", "*").stdin(Stdio::null());
         let end = shell.output().unwrap();
         let answers = text(&end.stdout);

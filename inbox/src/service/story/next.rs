@@ -129,8 +129,8 @@ pub(super) fn nothing_found(
             .into_iter()
             .collect();
         steps.push(run(
-            "the gate may have refused its webhook. The gate's log has the reason, with the field to repair",
-            in_log(&generation),
+            "the gate may have refused its webhook, as for its token. LOG is that of `blobgate up` or of Envoy, with the reason",
+            in_log(&format!("{generation} -e token-")),
         ));
         if asked.is_none() {
             steps.push(run(
@@ -150,7 +150,7 @@ pub(super) fn nothing_found(
     if let Some(request_id) = &request.request_id {
         return vec![
             run(
-                "the gate may have refused the request. The gate's log has the reason, with the field to repair",
+                "the gate may have refused the request. LOG is that of `blobgate up` or of Envoy, with the reason",
                 in_log(&quoted(request_id)),
             ),
             run(
@@ -165,9 +165,9 @@ pub(super) fn nothing_found(
     )]
 }
 
-/// Explains the lines of the gate's log, and of Envoy's access log, that have a word.
+/// Explains the lines that have a word, in the log of `blobgate up` or of Envoy. A line about a wrong token has no generation.
 fn in_log(word: &str) -> String {
-    format!("grep -e {word} envoy.log | blobgate explain --line -")
+    format!("grep -e {word} LOG | blobgate explain --line -")
 }
 
 impl StoryRequest {
@@ -312,8 +312,8 @@ fn expected(facts: &StoryFacts, expectation: &Expectation, steps: &mut Vec<Story
         ))),
         (ExpectationState::Expected, None) if is_due => {
             steps.push(run(
-                "its webhook is overdue. The gate may have refused it: look for the generation in the gate's log",
-                in_log(&quoted(generation)),
+                "its webhook is overdue. The gate may have refused it, as for its token. LOG is that of `blobgate up` or of Envoy",
+                in_log(&format!("{} -e token-", quoted(generation))),
             ));
             steps.push(say(
                 "this inbox fetches no event whose webhook never comes. Start it with `serve --provider`",

@@ -303,7 +303,7 @@ fn an_expectation_without_an_event_has_next_steps() {
     let mut alone = facts(vec![], Some(open()));
     alone.reconciles = false;
     let story = alone.story();
-    assert_eq!(commands(&story), [format!("grep -e {ID} envoy.log | blobgate explain --line -")]);
+    assert_eq!(commands(&story), [format!("grep -e {ID} -e token- LOG | blobgate explain --line -")]);
     assert!(!told(&story).iter().any(|line| line.ends_with("next status call")));
     // The provider denies it.
     let story = facts(vec![], Some(expectation(ExpectationState::Unknown))).story();
@@ -366,7 +366,7 @@ fn names_the_steps_of_nothing() {
         steps.into_iter().filter_map(|step| step.command).collect::<Vec<_>>()
     };
     let generation = StoryRequest { generation: Some(ID.to_uppercase()), ..StoryRequest::default() };
-    assert_eq!(of(&generation, true)[0], format!("grep -e {ID} envoy.log | blobgate explain --line -"));
+    assert_eq!(of(&generation, true)[0], format!("grep -e {ID} -e token- LOG | blobgate explain --line -"));
     assert_eq!(of(&generation, true).last(), Some(&format!("blobgate why {ID} --ask")));
     assert!(!of(&generation, false).iter().any(|command| command.contains("--ask")));
     let job = StoryRequest {
@@ -376,7 +376,7 @@ fn names_the_steps_of_nothing() {
     };
     assert_eq!(of(&job, true), ["blobgate inbox ls --since 1d --hook veo3"]);
     let request = StoryRequest { request_id: Some("a.b_c-1".to_owned()), ..StoryRequest::default() };
-    assert_eq!(of(&request, true)[0], "grep -e a.b_c-1 envoy.log | blobgate explain --line -");
+    assert_eq!(of(&request, true)[0], "grep -e a.b_c-1 LOG | blobgate explain --line -");
     // Another hook has it.
     let elsewhere = BTreeSet::from(["veo3".to_owned(), "sora".to_owned()]);
     let steps = next::nothing_found(&job, &elsewhere, true, None);
@@ -391,7 +391,7 @@ fn names_the_steps_of_nothing() {
         ),
         (AskedStatus::Unknown, None, 2),
         (AskedStatus::InProgress, None, 2),
-        (AskedStatus::Other, Some(format!("grep -e {ID} envoy.log | blobgate explain --line -")), 1),
+        (AskedStatus::Other, Some(format!("grep -e {ID} -e token- LOG | blobgate explain --line -")), 1),
     ] {
         let steps = next::nothing_found(&generation, &BTreeSet::new(), true, Some(&asked));
         assert_eq!((&steps[0].command, steps.len()), (&first, count), "{asked:?}: {steps:?}");
