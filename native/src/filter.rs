@@ -30,6 +30,8 @@ pub(crate) struct GateStream {
     own_headers: Cell<OwnHeaders>,
     /// Whether the request has a response, of the gate, of Envoy or of the service.
     has_response: Cell<bool>,
+    /// Whether the service has the request, perhaps without the rest of its body.
+    is_released: Cell<bool>,
 }
 
 /// What is left of a hook after the exchange's part.
@@ -82,10 +84,19 @@ impl GateStream {
             return Flow::Pause;
         }
         let flow = flow.unwrap_or(Flow::Pause);
-        if flow == Flow::Continue && has_new_head {
-            envoy.clear_route();
+        if flow == Flow::Continue {
+            self.is_released.set(true);
+            if has_new_head {
+                envoy.clear_route();
+            }
         }
         flow
+    }
+
+    /// Whether the rest of the request goes nowhere. A service may respond before it has the whole body, which then still
+    /// follows.
+    fn is_refused(&self) -> bool {
+        self.has_response.get() && !self.is_released.get()
     }
 }
 
@@ -124,6 +135,7 @@ impl Module for NativeGate {
             local_reply: LocalReplyDetails::default(),
             own_headers: Cell::new(OwnHeaders::Unknown),
             has_response: Cell::new(false),
+            is_released: Cell::new(false),
         }
     }
 
@@ -142,7 +154,7 @@ impl Module for NativeGate {
 
     fn on_request_body(stream: &GateStream, envoy: EnvoyStream<'_>, ending: Ending) -> BodyStep {
         // Another filter may hold the response back meanwhile. Nothing of a refused request may reach the service.
-        if stream.has_response.get() {
+        if stream.is_refused() {
             return BodyStep::Discard;
         }
         let driven = stream.drive_request(envoy, |exchange, host| {
@@ -180,12 +192,15 @@ impl Module for NativeGate {
         if driven.answer.is_some() {
             stream.finish_request(driven);
         } else if driven.flow == Some(Flow::Continue) {
+            stream.is_released.set(true);
             driven.envoy.clear_route();
             driven.envoy.continue_request();
         }
     }
 
     fn on_local_reply(stream: &GateStream, details: &[u8]) {
+        // Envoy may only have prepared its response, and then still runs the hook of the body.
+        stream.has_response.set(true);
         if let Ok(mut kept) = stream.local_reply.try_borrow_mut() {
             *kept = details.to_vec();
         }

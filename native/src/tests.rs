@@ -189,9 +189,9 @@ fn reads_hostile_heads() {
 }
 
 #[test]
-fn raises_the_buffer_limit_to_that_of_the_hook() {
+fn raises_the_buffer_limit_over_that_of_the_hook() {
     let envoy = open("limit", &json!({"max_body_bytes": 5000}));
-    for (before, after) in [(1000, 5000), (5000, 5000), (9000, 9000), (0, 0)] {
+    for (before, after) in [(1000, 71_536), (9000, 79_536), (u64::MAX, u64::MAX), (0, 0)] {
         let stream = envoy.stream(HEAD);
         stream.with(|fake| fake.limit = before);
         assert_eq!(stream.request_headers(false), STOP);

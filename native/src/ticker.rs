@@ -2,6 +2,7 @@
 
 use crate::abi::{self, LogLevel};
 use blobgate::exchange::{Gate, LogHost};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
@@ -89,7 +90,8 @@ impl TickerState {
             let starts = schedule.starts;
             drop(schedule);
             let mut host = TickHost { ends: false };
-            gate.on_tick(&mut host);
+            // The hook of panics has logged it. Later ticks follow.
+            let _ = catch_unwind(AssertUnwindSafe(|| gate.on_tick(&mut host)));
             schedule = locked(&self.schedule);
             if host.ends && schedule.starts == starts {
                 schedule.is_running = false;

@@ -73,6 +73,33 @@ fn confirmed_bodies_up_to_the_gates_limit_pass() {
     });
 }
 
+/// A body over the hook's limit also passes Envoy's limit. The gate decides first, and Envoy does not respond with its own 413.
+#[test]
+fn the_gate_judges_bodies_over_its_limit() {
+    const LIMIT: usize = 65_536;
+    on_every_envoy(|version| {
+        for mode in ["enforce", "observe"] {
+            let hook = json!({"mode": mode, "max_body_bytes": LIMIT});
+            let gate = native(version, |shipped| of_gateway(shipped.hook(&hook)));
+            for protocol in Protocol::BOTH {
+                for size in [LIMIT + 1, 70_000, 97_000, 131_073, 400_000] {
+                    let plain = TestDelivery::completed_of(size);
+                    let forms = [plain.clone(), plain.clone().undeclared(), plain.pieces_of(9_001).undeclared()];
+                    for delivery in forms {
+                        if mode == "enforce" {
+                            gate.refuses(protocol, &delivery, 413, "body-too-large");
+                            continue;
+                        }
+                        gate.forget();
+                        assert_eq!(gate.send(protocol, &delivery).status, 200, "{size} bytes");
+                        assert!(gate.take_one().body == delivery.body(), "{size} bytes arrive unchanged");
+                    }
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn large_responses_pass_and_become_receipts() {
     on_every_envoy(|version| {

@@ -284,12 +284,15 @@ impl EnvoyStream<'_> {
         unsafe { raw::envoy_dynamic_module_callback_http_append_body(self.stream, part, RawBytes::of(body)) };
     }
 
-    /// Lets Envoy buffer at least this many bytes. It never lowers the limit, which other filters may need. 0 is no limit.
+    /// Lets Envoy buffer this many bytes and the part that goes over them: else Envoy responds with 413 before the module
+    /// decides. It never lowers the limit, which other filters may need. 0 is no limit.
     pub(crate) fn raise_buffer_limit(&mut self, bytes: usize) {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        // Envoy reads about the limit at once, and at most a slice more.
+        const SLICE: u64 = 65_536;
         // SAFETY: the stream is valid during the hook.
         let limit = unsafe { raw::envoy_dynamic_module_callback_http_get_buffer_limit(self.stream) };
-        if limit != 0 && limit < bytes {
+        if limit != 0 {
+            let bytes = u64::try_from(bytes).unwrap_or(u64::MAX).saturating_add(limit).saturating_add(SLICE);
             // SAFETY: the stream is valid during the hook.
             unsafe { raw::envoy_dynamic_module_callback_http_set_buffer_limit(self.stream, bytes) };
         }
