@@ -84,7 +84,8 @@ fn the_gate_judges_bodies_over_its_limit() {
             for protocol in Protocol::BOTH {
                 for size in [LIMIT + 1, 70_000, 97_000, 131_073, 400_000] {
                     let plain = TestDelivery::completed_of(size);
-                    let forms = [plain.clone(), plain.clone().undeclared(), plain.pieces_of(9_001).undeclared()];
+                    let forms =
+                        [plain.clone(), plain.clone().undeclared(), plain.pieces_of(9_001).undeclared()];
                     for delivery in forms {
                         if mode == "enforce" {
                             gate.refuses(protocol, &delivery, 413, "body-too-large");
