@@ -93,8 +93,7 @@ impl GateStream {
         flow
     }
 
-    /// Whether the rest of the request goes nowhere. A service may respond before it has the whole body, which then still
-    /// follows.
+    /// Whether the service gets nothing of the request. A service that has it may respond before its end, which still follows.
     fn is_refused(&self) -> bool {
         self.has_response.get() && !self.is_released.get()
     }
