@@ -186,6 +186,7 @@ class ExtAuthz(Process):
         file = work / f"{name}.yaml"
         file.write_text(textwrap.dedent(configuration))
         output_file = work / f"{name}.port"
+        output_file.unlink(missing_ok=True)
         command = ["sh", "-c", f"exec '{ROOT}/dev/with-secrets' '{program}' '{file}' >'{output_file}'"]
         super().__init__(stack, "the service of ext_authz", command, cores, work / f"{name}.log")
         self.port = int(self.wait_until(lambda: output_file.exists() and output_file.read_text().strip(), "port"))
@@ -198,6 +199,8 @@ class Envoy(Process):
         self.service = service
         config, admin = work / f"{name}.yaml", work / f"{name}.admin"
         config.write_text(text)
+        # An Envoy of the same name may have run before.
+        admin.unlink(missing_ok=True)
         # dev/with-secrets becomes Envoy, so there is one process to measure.
         command = [ROOT / "dev/with-secrets", *program, "-c", config, "--admin-address-path", admin]
         command += ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warn"]
