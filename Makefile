@@ -28,6 +28,14 @@ PROGRAM ?= target/release/blobgate
 NATIVE ?= target/native/libblobgate.so
 export DESTDIR
 
+# Makes a folder of Python programs from a list with hashes.
+define venv
+@dev/need python3
+python3 -m venv $(@D)/..
+$(@D)/pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
+@touch $@
+endef
+
 # No verb is a file: files have a slash.
 .PHONY: $(shell sed -n 's/^\([a-z][a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
@@ -51,10 +59,7 @@ install: ## copy what `make release` built, and the systemd units, to PREFIX, /u
 	@dev/install "$(PREFIX)" "$(PROGRAM)" "$(NATIVE)"
 
 $(ZIG)/cargo-zigbuild: .ci/requirements-native.txt
-	@dev/need python3
-	python3 -m venv $(@D)/..
-	$(@D)/pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
-	@touch $@
+	$(venv)
 
 artefacts: $(ZIG)/cargo-zigbuild ## build the native module for other machines, x86-64 and aarch64, in target/artefacts, and check the files
 	@dev/need cargo readelf x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
@@ -82,10 +87,7 @@ ifndef QUICK
 endif
 
 $(BOOK)/mdbook: .ci/requirements-docs.txt
-	@dev/need python3
-	python3 -m venv $(@D)/..
-	$(@D)/pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
-	@touch $@
+	$(venv)
 
 docs: $(BOOK)/mdbook ## build the book in target/book; check its links, and that tests run its blocks
 	$(BOOK)/mdbook build docs
@@ -202,10 +204,7 @@ ci-tools: ## install the tools of CI, on Debian as root
 	.ci/install
 
 $(LINT)/ruff: .ci/requirements.txt
-	@dev/need python3
-	python3 -m venv $(@D)/..
-	$(@D)/pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r $<
-	@touch $@
+	$(venv)
 
 lint-scripts: $(LINT)/ruff ## lint shell and Python
 	$(LINT)/shellcheck --severity=warning $$(git grep -lE '^#!.*(bash|/sh)$$' -- ':!*.md')

@@ -389,7 +389,7 @@ fn note_detail(host: &mut impl Host, violation: Option<Violation>) {
     }
 }
 
-/// Locks, also after a panic of another holder: the guarded counts and digests are valid after each step.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locks, also after a panic of another holder: what the gate and its hosts guard is valid after each step.
+pub fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -27,6 +27,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use proxy::Proxy;
 use serde_json::{Value, json};
 use sha2::Sha256;
+use support::control_plane::assert_judges_and_routes;
 use support::envoy::TOKEN_KEY;
 use support::*;
 use translate::{Generated, Manifests};
@@ -224,64 +225,14 @@ fn gate_is_the_same_as_in_envoy_yaml() {
     }
 }
 
-fn assert_judges_and_routes(proxy: &Proxy) {
-    let gate = &proxy.gate;
-    for protocol in Protocol::BOTH {
-        let events = [
-            (TestDelivery::completed(), "completed"),
-            // A body of the maximum size, of declared and of unknown length.
-            (TestDelivery::completed_of(65_536), "completed"),
-            (TestDelivery::completed_of(65_536).undeclared().pieces_of(9_000), "completed"),
-            (TestDelivery::failed(), "failed"),
-            (TestDelivery::timeout(), "timeout"),
-            // Forged headers, and paths that Envoy rewrites without a redirect.
-            (TestDelivery::failed().header(header::EVENT, Kind::Completed.name()), "failed"),
-            (TestDelivery::completed().header("blobgate_event", "failed"), "completed"),
-            (TestDelivery::completed().header("traceparent", "a").header("tracestate", "a"), "completed"),
-            (TestDelivery::completed().header("x-request-id", "a\"").header("baggage", "a"), "completed"),
-            (TestDelivery::completed().header("x-envoy-upstream-rq-timeout-ms", "1"), "completed"),
-            (TestDelivery::completed().path("//webhook"), "completed"),
-            (TestDelivery::completed().header("host", format!("{HOST}:443")), "completed"),
-            (TestDelivery::completed().path("/x%2F..%2Fwebhook"), "completed"),
-        ];
-        for (delivery, event) in events {
-            let arrival = gate.accepts(protocol, &delivery);
-            assert_eq!(arrival.header(header::EVENT).as_deref(), Some(event));
-            assert_eq!(arrival.header(header::HOOK).as_deref(), Some("veo3"));
-            for name in
-                ["blobgate_event", "traceparent", "tracestate", "baggage", "x-envoy-upstream-rq-timeout-ms"]
-            {
-                assert_eq!(arrival.header(name), None, "{name}");
-            }
-            assert_eq!(arrival.header("x-request-id").map(|id| id.len()), Some(36));
-        }
-        let accepted = |delivery: TestDelivery| {
-            delivery
-                .header(header::VERDICT, Verdict::Accepted.name())
-                .header(header::EVENT, Kind::Completed.name())
-        };
-        gate.refuses(protocol, &accepted(TestDelivery::of("{")), 400, "json-invalid");
-        gate.refuses(protocol, &TestDelivery::of("{}"), 422, "schema-invalid");
-        gate.refuses(protocol, &accepted(TestDelivery::completed().method("GET")), 405, "method-not-allowed");
-        gate.refuses(protocol, &TestDelivery::completed_of(65_537), 413, "body-too-large");
-        gate.refuses(protocol, &TestDelivery::completed_of(200_000).undeclared(), 413, "body-too-large");
-        gate.refuses(protocol, &TestDelivery::completed().path("/webhook/other"), 404, "unknown-hook");
-        let elsewhere = gate.tls(protocol).from([127, 0, 0, 2].into());
-        gate.refuses_from(&elsewhere, &TestDelivery::completed(), 403, "source-denied");
-    }
-    gate.forget();
-    let failed = gate.send(Protocol::H1, &TestDelivery::failed());
-    assert_eq!(failed.status, 200);
-    assert_eq!((gate.video.take().len(), gate.failure.take().len()), (0, 1));
-    let upgrade = TestDelivery::completed().header("connection", "upgrade").header("upgrade", "websocket");
-    gate.accepts(Protocol::H1, &upgrade);
-}
-
 #[test]
 fn judges_and_routes() {
     on_every_envoy_natively(|version| {
         let proxy = Proxy::start(version, &customized().translate());
-        assert_judges_and_routes(&proxy);
+        assert_judges_and_routes(&proxy.gate, &["x-envoy-upstream-rq-timeout-ms"]);
+        let upgrade =
+            TestDelivery::completed().header("connection", "upgrade").header("upgrade", "websocket");
+        proxy.gate.accepts(Protocol::H1, &upgrade);
         // The names and labels of the rules and of the dashboard.
         let labels =
             [("environment", "production"), ("hook", "veo3"), ("status", "403"), ("reason", "source-denied")];

@@ -25,6 +25,7 @@ use patches::Gateway;
 use rustls::pki_types::ServerName;
 use serde_json::{Value, json};
 use std::sync::{Arc, LazyLock};
+use support::control_plane::assert_judges_and_routes;
 use support::*;
 
 const HOOK: &str = "/webhook";
@@ -326,60 +327,12 @@ fn leaves_neighbours_unchanged() {
     assert_eq!(after, before);
 }
 
-/// Asserts that the hook judges and routes deliveries, for any profile of the gateway.
-fn assert_judges_and_routes(ingress: &Ingress) {
-    let gate = &ingress.gate;
-    for protocol in Protocol::BOTH {
-        let events = [
-            (TestDelivery::completed(), "completed"),
-            (TestDelivery::completed_of(65_536), "completed"),
-            (TestDelivery::completed_of(65_536).undeclared().pieces_of(9_000), "completed"),
-            (TestDelivery::failed(), "failed"),
-            (TestDelivery::timeout(), "timeout"),
-            // Forged headers, and paths that Envoy rewrites without a redirect.
-            (TestDelivery::failed().header(header::EVENT, Kind::Completed.name()), "failed"),
-            (TestDelivery::completed().header("blobgate_event", "failed"), "completed"),
-            (TestDelivery::completed().header("traceparent", "a").header("tracestate", "a"), "completed"),
-            (TestDelivery::completed().header("x-request-id", "a\"").header("baggage", "a"), "completed"),
-            (TestDelivery::completed().path("//webhook"), "completed"),
-            (TestDelivery::completed().header("host", format!("{HOST}:443")), "completed"),
-            (TestDelivery::completed().path("/x%2F..%2Fwebhook"), "completed"),
-        ];
-        for (delivery, event) in events {
-            let arrival = gate.accepts(protocol, &delivery);
-            assert_eq!(arrival.header(header::EVENT).as_deref(), Some(event));
-            assert_eq!(arrival.header(header::HOOK).as_deref(), Some("veo3"));
-            for name in ["blobgate_event", "traceparent", "tracestate", "baggage"] {
-                assert_eq!(arrival.header(name), None, "{name}");
-            }
-            assert_eq!(arrival.header("x-request-id").map(|id| id.len()), Some(36));
-        }
-        let accepted = |delivery: TestDelivery| {
-            delivery
-                .header(header::VERDICT, Verdict::Accepted.name())
-                .header(header::EVENT, Kind::Completed.name())
-        };
-        gate.refuses(protocol, &accepted(TestDelivery::of("{")), 400, "json-invalid");
-        gate.refuses(protocol, &TestDelivery::of("{}"), 422, "schema-invalid");
-        gate.refuses(protocol, &accepted(TestDelivery::completed().method("GET")), 405, "method-not-allowed");
-        gate.refuses(protocol, &TestDelivery::completed_of(65_537), 413, "body-too-large");
-        gate.refuses(protocol, &TestDelivery::completed_of(200_000).undeclared(), 413, "body-too-large");
-        gate.refuses(protocol, &TestDelivery::completed().path("/webhook/other"), 404, "unknown-hook");
-        let elsewhere = gate.tls(protocol).from([127, 0, 0, 2].into());
-        gate.refuses_from(&elsewhere, &TestDelivery::completed(), 403, "source-denied");
-    }
-    gate.forget();
-    let failed = gate.send(H1, &TestDelivery::failed());
-    assert_eq!(failed.status, 200);
-    assert_eq!((gate.video.take().len(), gate.failure.take().len()), (0, 1));
-}
-
 #[test]
 fn judges_and_routes() {
     for module in GateModule::BOTH {
         on_every_envoy_with(module, |version| {
             let gateway = patched(Profile::Default, &customized_with(module));
-            assert_judges_and_routes(&Ingress::start(version, Profile::Default, &gateway));
+            assert_judges_and_routes(&Ingress::start(version, Profile::Default, &gateway).gate, &[]);
         });
     }
 }
@@ -390,7 +343,7 @@ fn judges_and_routes_under_the_edge_profile() {
     on_every_envoy(|version| {
         for module in GateModule::BOTH.into_iter().filter(|module| module.runs_on(version)) {
             let gateway = patched(Profile::Edge, &customized_with(module));
-            assert_judges_and_routes(&Ingress::start(version, Profile::Edge, &gateway));
+            assert_judges_and_routes(&Ingress::start(version, Profile::Edge, &gateway).gate, &[]);
         }
         let manifest = customized();
         // The control: without the patches Envoy refuses these genuine deliveries.
@@ -495,7 +448,7 @@ fn shares_a_host_with_a_virtual_service() {
     routes.insert(0, sentinel());
     on_every_envoy(|version| {
         let ingress = Ingress::start(version, Profile::Default, &gateway);
-        assert_judges_and_routes(&ingress);
+        assert_judges_and_routes(&ingress.gate, &[]);
         assert_eq!(ingress.gate.send(H1, &TestDelivery::of("{").path("/shop")).status, 200);
         let arrivals = ingress.app.take();
         assert_eq!(arrivals.iter().map(|arrival| &*arrival.path).collect::<Vec<_>>(), ["/shop"]);

@@ -1,20 +1,20 @@
 //! The cells that all workers and all configurations of the process share. They survive a reload.
 
-use blobgate::exchange::{SharedCell, VersionConflict};
+use blobgate::exchange::{SharedCell, VersionConflict, locked};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 /// One cell for each cluster that a configuration of this process has named. A cell has at most some 60 times of 8 bytes.
 static CELLS: Mutex<BTreeMap<String, SharedCell>> = Mutex::new(BTreeMap::new());
 
 /// Reads a cell.
 pub(crate) fn read(key: &str) -> SharedCell {
-    cells().get(key).cloned().unwrap_or_default()
+    locked(&CELLS).get(key).cloned().unwrap_or_default()
 }
 
 /// Writes a cell, if it still has this version.
 pub(crate) fn replace(key: &str, value: &[u8], version: u32) -> Result<(), VersionConflict> {
-    let mut cells = cells();
+    let mut cells = locked(&CELLS);
     let current = cells.get(key).map_or(0, |cell| cell.version);
     if current != version {
         return Err(VersionConflict);
@@ -22,11 +22,6 @@ pub(crate) fn replace(key: &str, value: &[u8], version: u32) -> Result<(), Versi
     let cell = SharedCell { value: value.to_vec(), version: version.wrapping_add(1) };
     cells.insert(key.to_owned(), cell);
     Ok(())
-}
-
-/// Locks, also after a panic of another holder: a cell is written in one step.
-fn cells() -> MutexGuard<'static, BTreeMap<String, SharedCell>> {
-    CELLS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

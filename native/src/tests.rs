@@ -130,7 +130,7 @@ fn refuses_and_counts_once() {
     }
     let refused = "blobgate_responses_total.environment=test.hook=refusals.status=400.reason=json-invalid";
     assert_eq!(envoy.metric(refused), Some(2));
-    assert_eq!(envoy.counted("hook=refusals.status=-"), 0, "nobody left");
+    assert_eq!(envoy.counted("hook=refusals.status=-"), 0, "no client left");
     assert_eq!(logged("hook=refusals ").len(), 2);
     assert!(logged("hook=refusals ")[0].starts_with("3 blobgate verdict=refused reason=json-invalid"));
 }

@@ -1,9 +1,9 @@
 //! The clock of the log's summary. Envoy has no timer for an HTTP filter.
 
 use crate::abi::{self, LogLevel};
-use blobgate::exchange::{Gate, LogHost};
+use blobgate::exchange::{Gate, LogHost, locked};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -119,9 +119,4 @@ impl LogHost for TickHost {
 pub(crate) fn uptime() -> Duration {
     static STARTED: OnceLock<Instant> = OnceLock::new();
     STARTED.get_or_init(Instant::now).elapsed()
-}
-
-/// Locks, also after a panic of another holder: each field is valid after each step.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

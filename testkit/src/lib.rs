@@ -17,6 +17,7 @@ pub mod balancer;
 pub mod bootstrap;
 pub mod client;
 pub mod clone;
+pub mod control_plane;
 pub mod delivery;
 pub mod disk;
 pub mod envoy;

@@ -1,12 +1,12 @@
 //! The configuration that the next commands name.
 
+use crate::setup::SETUP_FILE;
 use crate::shell;
 use std::fs;
 use std::path::Path;
 
-/// The file of Envoy's configuration, and of a setup folder beside the setup file.
+/// The file of Envoy's configuration, in a setup folder beside the setup file.
 const ENVOY: &str = "envoy.yaml";
-const SETUP: &str = "blobgate.yaml";
 
 /// `envoy.yaml`, or that of the only setup folder in this folder.
 pub(super) fn config_name() -> String {
@@ -20,7 +20,7 @@ fn config_in(folder: &Path) -> String {
     }
     let folders = fs::read_dir(folder).into_iter().flatten().flatten();
     let mut setups = folders
-        .filter(|entry| [SETUP, ENVOY].iter().all(|name| entry.path().join(name).exists()))
+        .filter(|entry| [SETUP_FILE, ENVOY].iter().all(|name| entry.path().join(name).exists()))
         .map(|entry| Path::new(&entry.file_name()).join(ENVOY));
     match (setups.next(), setups.next()) {
         (Some(only), None) => shell::path(&only),

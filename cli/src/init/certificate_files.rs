@@ -22,7 +22,7 @@ impl CertificateCopy {
             certificate_shown: certificate,
             key,
             key_shown: key,
-            named_by: CertificateNaming::Options,
+            named_by: CertificateNaming::OPTIONS,
         };
         let warning = check_certificate(&files, &setup.host, OffsetDateTime::now_utc())?;
         let read =

@@ -33,43 +33,26 @@ pub(crate) struct CertificateFiles<'f> {
     pub(crate) named_by: CertificateNaming,
 }
 
-/// What a person corrects.
+/// The words for what a person corrects.
 #[derive(Clone, Copy)]
-pub(crate) enum CertificateNaming {
-    /// The keys of the setup file.
-    Setup,
-    /// The options of `init`.
-    Options,
+pub(crate) struct CertificateNaming {
+    certificate: &'static str,
+    key: &'static str,
+    pair: &'static str,
+    host: &'static str,
 }
 
 impl CertificateNaming {
-    const fn certificate(self) -> &'static str {
-        match self {
-            CertificateNaming::Setup => "`tls.certificate`",
-            CertificateNaming::Options => "--certificate",
-        }
-    }
-
-    const fn key(self) -> &'static str {
-        match self {
-            CertificateNaming::Setup => "`tls.key`",
-            CertificateNaming::Options => "--key",
-        }
-    }
-
-    const fn pair(self) -> &'static str {
-        match self {
-            CertificateNaming::Setup => "in `tls`",
-            CertificateNaming::Options => "with --certificate and --key",
-        }
-    }
-
-    const fn host(self) -> &'static str {
-        match self {
-            CertificateNaming::Setup => "`host`",
-            CertificateNaming::Options => "--host",
-        }
-    }
+    /// The keys of the setup file.
+    pub(crate) const SETUP: Self =
+        Self { certificate: "`tls.certificate`", key: "`tls.key`", pair: "in `tls`", host: "`host`" };
+    /// The options of `init`.
+    pub(crate) const OPTIONS: Self = Self {
+        certificate: "--certificate",
+        key: "--key",
+        pair: "with --certificate and --key",
+        host: "--host",
+    };
 }
 
 /// Checks that the certificate names the host and has the key. Returns a warning about its time.
@@ -106,7 +89,7 @@ impl CertificateFiles<'_> {
             let names = names(&certificate);
             of_certificate(
                 format!("it is for {names}, and not for {host}"),
-                &format!("Get a certificate for that host, or correct {}", self.named_by.host()),
+                &format!("Get a certificate for that host, or correct {}", self.named_by.host),
             )
         })?;
         Ok(self.time_warning(&certificate, now))
@@ -142,7 +125,7 @@ impl CertificateFiles<'_> {
             }
             None => {
                 let why = format!("it is the key of another certificate than {certificate}");
-                let remedy = format!("Name the pair {}", self.named_by.pair());
+                let remedy = format!("Name the pair {}", self.named_by.pair);
                 Err(SetupError::unusable(self.key_shown.display(), why, &remedy))
             }
         }
@@ -168,7 +151,7 @@ impl CertificateFiles<'_> {
         match chain {
             Ok(chain) if !chain.is_empty() => Ok(chain),
             Ok(_) if has(&bytes, "PRIVATE KEY-----") => {
-                let remedy = format!("Name the certificate in {}", self.named_by.certificate());
+                let remedy = format!("Name the certificate in {}", self.named_by.certificate);
                 Err(unusable("it is a key, not a certificate", &remedy))
             }
             Ok(_) => Err(unusable(
@@ -190,7 +173,7 @@ impl CertificateFiles<'_> {
         }
         PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
             if has(&bytes, "BEGIN CERTIFICATE-----") {
-                let remedy = format!("Name the key in {}", self.named_by.key());
+                let remedy = format!("Name the key in {}", self.named_by.key);
                 unusable("it is a certificate, not a key", &remedy)
             } else {
                 unusable("it has no key in PEM form", "Name a file with -----BEGIN PRIVATE KEY-----")
@@ -200,7 +183,7 @@ impl CertificateFiles<'_> {
 
     fn read_pem(&self, file: &Path, shown: &Path) -> Result<Vec<u8>, SetupError> {
         let unusable = |why: String| {
-            let remedy = format!("Name a PEM file that you may read {}", self.named_by.pair());
+            let remedy = format!("Name a PEM file that you may read {}", self.named_by.pair);
             SetupError::unusable(shown.display(), why, &remedy)
         };
         let mut bytes = Vec::new();

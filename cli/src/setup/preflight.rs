@@ -21,7 +21,7 @@ pub(super) fn check(setup: &Setup) -> Result<Vec<String>, SetupError> {
         certificate_shown: &setup.certificate,
         key: &key,
         key_shown: &setup.certificate_key,
-        named_by: CertificateNaming::Setup,
+        named_by: CertificateNaming::SETUP,
     };
     warnings.extend(check_certificate(&files, &setup.host, OffsetDateTime::now_utc())?);
     warnings.extend(files.link_warning());
