@@ -8,10 +8,11 @@ use blobgate_testkit::{Ext4Disk, needs, pause};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// With the start of a part, some 10 s.
-const AWAY: Duration = Duration::from_secs(8);
-/// Shorter than the windows of the rules. A busy machine may start a part more slowly.
-const MAX_OUTAGE: Duration = Duration::from_secs(16);
+/// Longer than the interval of the scrapes. A part needs some 2 s more to start.
+const AWAY: Duration = Duration::from_secs(6);
+/// With an interval of the scrapes before it and one after it, shorter than the windows of the rules: 25 s.
+/// A busy machine may start a part more slowly.
+const MAX_OUTAGE: Duration = Duration::from_secs(14);
 const MAX_RESTARTS: usize = 5;
 /// A reserve of 64 MiB, the smallest.
 const DISK: u64 = 512 << 20;
@@ -100,7 +101,11 @@ fn wakes_nobody(outage: &str, restart: impl Fn(&mut Stack)) {
         let took = begun.elapsed();
         if took > MAX_OUTAGE {
             println!("a restart of {took:?}, which may wake somebody");
-            until("end of the alerts", || stack.alerts().is_empty());
+            // An alert of this restart may only fire at the next evaluation.
+            let next = stack.prometheus().evaluations() + 2;
+            until("end of the alerts", || {
+                stack.prometheus().evaluations() >= next && stack.alerts().is_empty()
+            });
             continue;
         }
         let last = stack.prometheus().evaluations() + 2;
