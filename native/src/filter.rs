@@ -3,7 +3,9 @@
 #[cfg(feature = "crash-test")]
 mod crash_test;
 
-use crate::abi::{self, BodyStep, CallResponse, EnvoyConfig, EnvoyStream, HookStep, LogLevel, Module, Phase};
+use crate::abi::{
+    self, BodyStep, CallResponse, EnvoyConfig, EnvoyStream, HeaderMap, HookStep, LogLevel, Module, Phase,
+};
 use crate::answer::QueuedAnswer;
 use crate::counters::GateMetrics;
 use crate::host::{AccessLogValues, HookHost, Loaded, LocalReplyDetails, OwnHeaders};
@@ -241,7 +243,14 @@ impl Module for NativeGate {
         // Its drop, at the end, may panic too.
         let _broken = stream.exchange.try_borrow_mut().ok().and_then(|mut exchange| exchange.take());
         match phase {
-            Phase::Request if !stream.has_response.replace(true) => respond_after_panic(envoy),
+            Phase::Request if !stream.has_response.replace(true) => {
+                // Envoy would send a local reply to gRPC with the status 200.
+                if is_grpc(&envoy) {
+                    envoy.respond(&[(":status", "503")])
+                } else {
+                    respond_after_panic(envoy)
+                }
+            }
             Phase::ResponseHeaders => respond_after_panic(envoy),
             Phase::Request | Phase::ResponseBody => envoy.reset(),
             Phase::Complete => {}
@@ -256,6 +265,10 @@ impl From<Flow> for HookStep {
             Flow::Pause => HookStep::Stop,
         }
     }
+}
+
+fn is_grpc(envoy: &EnvoyStream<'_>) -> bool {
+    envoy.header(HeaderMap::Request, "content-type").is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
 /// Responds with a bare 503, the status after which RunBlob retries. The Wasm module's traps have it too.

@@ -29,6 +29,12 @@ fn a_panic_is_a_503_and_the_next_request_passes() {
                 crashes += 1;
             }
         }
+        let grpc = crash("headers").header("content-type", "application/grpc");
+        for protocol in Protocol::BOTH {
+            let answer = gate.nothing_arrives(|| gate.send(protocol, &grpc));
+            assert_eq!((answer.status, answer.header("grpc-status")), (503, None), "{answer:?}");
+            crashes += 1;
+        }
         // On the same connection, between two others.
         let mut client = gate.tls(H2).open();
         for (delivery, status) in
