@@ -3,6 +3,7 @@
 //! | request | action |
 //! |---|---|
 //! | `GET /livez`, `GET /healthz`, `GET /readyz` | 200 while the process answers, the store takes events, the inbox is ready; else 503 and the reason |
+//! | `GET /page/` | the page for people; `/` redirects to it |
 //! | `GET /metrics` | the metrics, in OpenMetrics or in Prometheus' text format, by `Accept`. The metrics listener (`--metrics`) has this endpoint too, without the token |
 //! | `GET /entries?state=&lane=&hook=&event=&reason=&generation=&job=&request_id=&since=&limit=&before=` | lists entries, the newest first; `next` is the `before` of the next page |
 //! | `GET /entries/{id}` | shows an entry with its payload |
@@ -23,18 +24,22 @@ mod endpoints;
 mod problem;
 mod scrape;
 
+use crate::access::{AccessRole, Caller};
 use crate::handles::InboxHandles;
 use crate::health::{Fault, StandingFault};
 use crate::listen::is_local;
+use crate::page;
 use crate::service::Operations;
 use crate::watch::ProbeError;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn_with_state, map_response_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use problem::{Problem, write_document};
+use axum::routing::{get, post, put};
+pub(crate) use problem::Problem;
+use problem::write_document;
 pub(crate) use scrape::scrape_routes;
 use std::sync::Arc;
 use thiserror::Error;
@@ -59,14 +64,19 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .method_not_allowed_fallback(async || Problem::NoMethod);
-    let closed = Router::new()
+    let read = Router::new()
         .route("/metrics", get(metrics))
         .route("/entries", get(endpoints::list))
         .route("/entries/{id}", get(endpoints::show))
         .route("/stats", get(endpoints::stats))
-        .route("/why", get(endpoints::why).post(endpoints::ask_why))
-        .route("/pauses", get(endpoints::pauses).put(endpoints::pause).delete(endpoints::resume))
-        .route("/expect", post(endpoints::expect))
+        .route("/why", get(endpoints::why))
+        .route("/pauses", get(endpoints::pauses))
+        .route("/tail", get(endpoints::tail))
+        .route_layer(from_fn(require_read));
+    let expect = Router::new().route("/expect", post(endpoints::expect)).route_layer(from_fn(require_expect));
+    let operate = Router::new()
+        .route("/why", post(endpoints::ask_why))
+        .route("/pauses", put(endpoints::pause).delete(endpoints::resume))
         .route("/reconcile", post(endpoints::reconcile))
         .route("/replay", post(endpoints::replay))
         .route("/retry", post(endpoints::retry))
@@ -74,40 +84,79 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .route("/reevaluate", post(endpoints::reevaluate).layer(DefaultBodyLimit::max(MAX_CONFIGURATION)))
         .route("/drop", post(endpoints::discard))
         .route("/purge", post(endpoints::purge))
-        .route("/tail", get(endpoints::tail))
+        .route_layer(from_fn(require_operate));
+    let closed = read
+        .merge(expect)
+        .merge(operate)
         .method_not_allowed_fallback(async || Problem::NoMethod)
-        .route_layer(from_fn_with_state(Arc::clone(&admin), check_client));
+        .route_layer(from_fn_with_state(Arc::clone(&admin), identify));
     open.merge(closed)
+        .merge(page::routes(&admin))
         .fallback(async || Problem::NoEndpoint)
         .layer(map_response_with_state(admin.docs.as_str().into(), write_document))
         .with_state(admin)
 }
 
-/// Requires a token. Without tokens: refuses requests of web pages. DNS rebinding brings a name in Host, and a cross-site
-/// request without preflight cannot have the content type JSON.
-async fn check_client(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    if admin.tokens.is_empty() {
-        return match check_page(&request) {
-            Ok(()) => next.run(request).await,
-            Err(problem) => problem.into_response(),
-        };
-    }
-    let sent = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    // Digests have one length, so the time of the comparison does not depend on the token.
-    let is_one = |sent: &[u8]| {
-        let sent = digest(sent);
-        admin.tokens.iter().any(|token| digest(format!("Bearer {token}").as_bytes()) == sent)
+/// Finds out who sends the request. Without tokens: refuses requests of web pages. DNS rebinding brings a name in Host, and a
+/// cross-site request without preflight cannot have the content type JSON.
+async fn identify(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
+    let caller = if admin.tokens.is_empty() {
+        check_page(&request).map(|()| Caller::unnamed())
+    } else {
+        find_caller(&admin, request.headers()).ok_or(Problem::NoToken)
     };
-    if sent.is_some_and(is_one) { next.run(request).await } else { Problem::NoToken.into_response() }
+    match caller {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn find_caller(admin: &Admin, headers: &HeaderMap) -> Option<Caller> {
+    let sent = digest(headers.get(header::AUTHORIZATION)?.as_bytes());
+    // Digests have one length, so the time of the comparison does not depend on the token.
+    let is_one = admin.tokens.iter().any(|token| digest(format!("Bearer {token}").as_bytes()) == sent);
+    is_one.then(|| Caller::named("admin".into(), AccessRole::Operate))
+}
+
+async fn require_read(caller: Caller, request: Request, next: Next) -> Response {
+    require(&caller, AccessRole::Read, request, next).await
+}
+
+async fn require_expect(caller: Caller, request: Request, next: Next) -> Response {
+    require(&caller, AccessRole::Expect, request, next).await
+}
+
+async fn require_operate(caller: Caller, request: Request, next: Next) -> Response {
+    require(&caller, AccessRole::Operate, request, next).await
+}
+
+async fn require(caller: &Caller, role: AccessRole, request: Request, next: Next) -> Response {
+    if caller.may(role) { next.run(request).await } else { Problem::NoRight.into_response() }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    /// A request without a caller has passed no check, so it gets 401.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or(Problem::NoToken)
+    }
+}
+
+/// Checks that `Host` is no name: DNS rebinding brings one.
+pub(crate) fn check_host(request: &Request) -> Result<(), Problem> {
+    let sent = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
+    let host = sent.or(request.uri().host()).unwrap_or_default();
+    if is_local(host) { Ok(()) } else { Err(Problem::HostName) }
 }
 
 fn check_page(request: &Request) -> Result<(), Problem> {
-    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let host = text(header::HOST).or(request.uri().host()).unwrap_or_default();
-    if !is_local(host) {
-        return Err(Problem::HostName);
-    }
-    let is_json = text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
+    check_host(request)?;
+    let sent = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let is_json = sent.is_some_and(|kind| kind.starts_with("application/json"));
     if request.method() == Method::GET || is_json {
         return Ok(());
     }

@@ -10,10 +10,12 @@
 //! | `reconcile` | fetches results whose webhook never came |
 //! | `incidents`, `notify` | tell a person by a signed call |
 //! | `retention`, `space` | delete old bodies, and limit the space |
-//! | [`service`] | the operator's actions; `admin` puts them on HTTP |
+//! | [`service`] | the operator's actions; `admin` puts them on HTTP, and `page` in front of people |
+//! | `access` | the clients of the admin listener, and what each may do |
 //!
 //! [`serve()`] runs all of them.
 
+mod access;
 mod admin;
 mod arrival;
 mod attempt_headers;
@@ -35,6 +37,7 @@ mod line_limit;
 mod listen;
 mod metrics;
 mod notify;
+mod page;
 mod receive;
 mod reconcile;
 mod reevaluate;

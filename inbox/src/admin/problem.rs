@@ -14,13 +14,15 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+
 
 /// Why a request fails.
 #[derive(Debug, Error)]
-pub(super) enum Problem {
+pub(crate) enum Problem {
     #[error("no endpoint has this path: see the inbox API's page")]
     NoEndpoint,
     #[error("the endpoint does not have this method: the Allow header has its methods")]
     NoMethod,
     #[error("the admin token is missing or wrong: send Authorization: Bearer TOKEN")]
     NoToken,
+    #[error("the token does not have the right for this request: use a token with another role")]
+    NoRight,
     #[error(
         "the Host header is a name, as in a browser's request: use an IP address or localhost, or set an admin token"
     )]
@@ -34,12 +36,13 @@ pub(super) enum Problem {
 }
 
 impl Problem {
-    fn code(&self) -> ProblemCode {
+    pub(crate) fn code(&self) -> ProblemCode {
         use service::Error;
         match self {
             Problem::NoEndpoint => ProblemCode::EndpointUnknown,
             Problem::NoMethod => ProblemCode::MethodDenied,
             Problem::NoToken => ProblemCode::TokenInvalid,
+            Problem::NoRight => ProblemCode::RoleDenied,
             Problem::HostName => ProblemCode::HostDenied,
             Problem::ContentType => ProblemCode::ContentTypeDenied,
             Problem::Body(_) => ProblemCode::BodyInvalid,
