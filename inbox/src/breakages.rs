@@ -8,11 +8,12 @@ use crate::health::{Fault, Faults};
 use crate::store::place::OpenSettings;
 use crate::store::{
     ActionRow, Announcement, AnnouncementOutcome, ArrivalOutcome, ArrivalStore, AttemptRow, CallBudget,
-    CandidateGroup, Change, ChangeResult, ChangeStore, ClaimRequest, ClaimedBatch, ClaimedEntry,
-    CommittedBatch, Cursor, DatedPause, DeliveryStore, EntryGroup, EntryRow, EntrySelection, Expectation,
-    ExpectationStore, FileWatch, Filter, FinishedAttempt, FollowPage, NewAction, NextCall, OpenError, Pause,
-    Place, QuarantinedEntry, ReadStore, ReleaseResult, Restriction, Result, RetentionStore, SearchKey,
-    StatusAnswer, StatusCall, Store, StoreError, StoreHandle, StoredHead, StoredPayload, Usage,
+    Change, ChangeResult, ChangeStore, ClaimRequest, ClaimedBatch, ClaimedEntry, CommittedBatch,
+    CountedEntries, Cursor, DatedPause, DeliveryStore, EntryGroup, EntryRow, EntrySelection, Expectation,
+    ExpectationStore, FileWatch, Filter, FinishedAttempt, FollowPage, ListedEntries, NewAction, NextCall,
+    OpenError, Pause, Place, QuarantinedEntry, ReadStore, ReleaseResult, Restriction, Result, RetentionStore,
+    SearchKey, SelectedIds, StatusAnswer, StatusCall, Store, StoreError, StoreHandle, StoredHead,
+    StoredPayload, Usage,
 };
 use async_trait::async_trait;
 use blobgate::policy::Verdict;
@@ -232,7 +233,7 @@ impl ReadStore for BreakableStore {
         self.0.now().await
     }
 
-    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<EntryRow>> {
+    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<ListedEntries> {
         self.0.list(filter, before, limit).await
     }
 
@@ -276,8 +277,12 @@ impl ReadStore for BreakableStore {
         self.0.entry_groups(since).await
     }
 
-    async fn count(&self, which: &EntrySelection) -> Result<Vec<CandidateGroup>> {
-        self.0.count(which).await
+    async fn count(&self, which: &EntrySelection, after: i64, until: i64) -> Result<CountedEntries> {
+        self.0.count(which, after, until).await
+    }
+
+    async fn newest(&self) -> Result<Option<i64>> {
+        self.0.newest().await
     }
 
     async fn ids(
@@ -287,7 +292,7 @@ impl ReadStore for BreakableStore {
         after: i64,
         until: i64,
         limit: i64,
-    ) -> Result<Vec<i64>> {
+    ) -> Result<SelectedIds> {
         self.0.ids(filter, only, after, until, limit).await
     }
 

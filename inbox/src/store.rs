@@ -26,13 +26,13 @@ use crate::decide::QuarantineRoom;
 use crate::health::{Fault, Faults};
 use async_trait::async_trait;
 pub(crate) use audit::{ActionKind, ActionRow, NewAction};
-pub(crate) use change::{CandidateGroup, Change, ChangeRefusal, ChangeResult, RetryPace, moment};
+pub(crate) use change::{Change, ChangeRefusal, ChangeResult, RetryPace, moment};
 pub(crate) use claim::{AttemptClass, ClaimRequest, ClaimedBatch, Pick};
 pub use error::{CopyError, IntegrityError, OpenError, SettingsError, SourceError, StoreError};
 pub(crate) use expect::{Announcement, AnnouncementOutcome, CallBudget, NextCall, StatusAnswer, StatusCall};
 pub(crate) use filter::{Filter, Restriction, SearchKey};
 pub use place::{DatabaseUrlError, Place, PlaceError};
-pub(crate) use read::{Cursor, FollowPage, MAX_FOUND};
+pub(crate) use read::{CountedEntries, Cursor, FollowPage, ListedEntries, MAX_FOUND, SelectedIds};
 #[cfg(test)]
 pub(crate) use row::RouteUsage;
 pub(crate) use row::{
@@ -186,8 +186,8 @@ pub(crate) trait RetentionStore: Send + Sync {
 #[async_trait]
 pub(crate) trait ReadStore: Send + Sync {
     async fn now(&self) -> Result<i64>;
-    /// Up to `limit` entries with an id below `before`, the newest first.
-    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<EntryRow>>;
+    /// Up to `limit` entries with an id below `before`, the newest first, among the newest 20,000 rows that an index leaves.
+    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<ListedEntries>;
     /// One entry, and its payload unless that is purged.
     async fn show(&self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>>;
     async fn quarantined(&self, id: i64) -> Result<Option<QuarantinedEntry>>;
@@ -206,9 +206,11 @@ pub(crate) trait ReadStore: Send + Sync {
     async fn headers(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<u8>>>;
     /// The sums of each group of entries, with the number delivered since.
     async fn entry_groups(&self, since: i64) -> Result<Vec<EntryGroup>>;
-    /// Counts the selected entries by the facts that decide whether a change applies.
-    async fn count(&self, selection: &EntrySelection) -> Result<Vec<CandidateGroup>>;
-    /// The ids of up to `limit` entries above `after` and at most `until`, the oldest first.
+    /// Counts the selected entries above `after` and at most `until` by the facts that decide whether a change applies.
+    async fn count(&self, selection: &EntrySelection, after: i64, until: i64) -> Result<CountedEntries>;
+    /// The id of the newest entry.
+    async fn newest(&self) -> Result<Option<i64>>;
+    /// The ids of up to `limit` entries above `after` and at most `until`, the oldest first, among so many rows.
     async fn ids(
         &self,
         filter: &Filter,
@@ -216,7 +218,7 @@ pub(crate) trait ReadStore: Send + Sync {
         after: i64,
         until: i64,
         limit: i64,
-    ) -> Result<Vec<i64>>;
+    ) -> Result<SelectedIds>;
     /// Whether the store has an accepted or quarantined entry, or an expectation, of this hook.
     async fn knows_hook(&self, hook: &str) -> Result<bool>;
     /// The time at which the oldest waiting entry of each route was received.

@@ -9,19 +9,43 @@ use sqlx::{AssertSqlSafe, Error, FromRow, query, query_as, query_scalar};
 /// What an operator does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ActionKind {
+    /// Deliver entries again.
     Replay,
+    /// Attempt waiting entries now.
     Retry,
+    /// Deliver quarantined entries as the events that they claim.
     Release,
+    /// Deliver a quarantined entry as the event that a person names.
     ReleaseAs,
+    /// Drop entries, so that they are not delivered.
     Drop,
+    /// Delete the bodies of entries.
     Purge,
+    /// Pause a hook or an event.
     Pause,
+    /// End a pause.
     Resume,
+    /// Judge quarantined entries by today's configuration, and release those that pass.
     Reevaluate,
+    /// Call the status API now.
     Reconcile,
 }
 
 impl ActionKind {
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Replay,
+        Self::Retry,
+        Self::Release,
+        Self::ReleaseAs,
+        Self::Drop,
+        Self::Purge,
+        Self::Pause,
+        Self::Resume,
+        Self::Reevaluate,
+        Self::Reconcile,
+    ];
+
     /// The name in the store and in answers.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -92,7 +116,7 @@ pub(crate) struct ActionRow {
     pub(crate) note: Option<String>,
     /// The first [`MAX_IDS`] of them, separated by commas.
     #[sqlx(rename = "ids")]
-    listed: Option<String>,
+    pub(crate) listed: Option<String>,
 }
 
 impl ActionRow {

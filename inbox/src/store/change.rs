@@ -54,8 +54,7 @@ pub(crate) struct CandidateGroup {
 
 pub(super) const CANDIDATES: &str = "
 SELECT state, lane, event IS NOT NULL AS has_event, generation IS NOT NULL AS has_generation, size > 0 AS has_body,
-    answer IS NOT NULL AS has_answer, count(*) AS count, max(id) AS id
-FROM entry";
+    answer IS NOT NULL AS has_answer, count(*) AS count, max(id) AS id";
 
 impl Change {
     /// The condition for a filter: a change must not refuse a million entries one by one.

@@ -95,7 +95,7 @@ async fn lists_in_pages(place: TestStore) {
     let before = stored[1].to_string();
     assert_eq!(
         text(&output.stderr),
-        format!("more entries match. Pass --before {before}, or a higher --limit\n")
+        format!("older entries may match. Pass --before {before}, or a higher --limit\n")
     );
     let output = inbox.command(&["ls", "--limit", "3", "--before", &before, "--json"]);
     assert!(output.stderr.is_empty());

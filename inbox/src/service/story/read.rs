@@ -101,8 +101,12 @@ impl Operations {
             SearchKey::RequestId(_) => return Ok(0),
         };
         let filter = Filter { hook: hook.map(str::to_owned), ..filter };
-        let groups = self.shared.store.count(&EntrySelection::All(filter)).await?;
-        let all = groups.iter().fold(0_i64, |sum, group| sum.saturating_add(group.count));
+        let (selection, mut all, mut after) = (EntrySelection::All(filter), 0_i64, Some(0));
+        while let Some(from) = after {
+            let counted = self.shared.store.count(&selection, from, i64::MAX).await?;
+            all = counted.groups.iter().fold(all, |sum, group| sum.saturating_add(group.count));
+            after = counted.next;
+        }
         Ok(all.saturating_sub(found).max(0))
     }
 
