@@ -1,5 +1,6 @@
 //! `blobgate inbox`: runs the durable inbox, and operates a running one.
 
+mod admin_token;
 mod backup;
 mod change;
 pub(crate) mod client;
