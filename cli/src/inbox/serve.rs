@@ -1,9 +1,10 @@
 //! `blobgate inbox serve`: runs the inbox.
 
+use super::admin_token::AdminTokenArgs;
 use super::notify::{InboxSecrets, NotifyArgs};
 use super::store_option::StoreParser;
 use crate::end_signals::EndSignals;
-use crate::env::{read_env, read_token};
+use crate::env::read_env;
 use crate::log::Format;
 use crate::option::{UsageError, is_this_machine, parse_address, parse_envoy_url, parse_time};
 use crate::output::print_line;
@@ -38,6 +39,12 @@ pub(crate) struct Args {
     /// The address for scrapers, off by default: it answers GET /metrics alone, without a token
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_address)]
     metrics: Option<SocketAddr>,
+    /// The address for Envoy's access log, off by default, on this machine: it reports what the gates refuse, for `blobgate inbox refusals`
+    #[arg(long, value_name = "ADDRESS:PORT", env = "BLOBGATE_INBOX_ACCESS_LOG", value_parser = parse_address)]
+    access_log: Option<SocketAddr>,
+    /// An access log from other machines: any client of the port can then forge refusals, and its messages have paths with tokens
+    #[arg(long, requires = "access_log")]
+    insecure_access_log: bool,
     /// The URL of Envoy's listener with the service routes
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8090", env = "BLOBGATE_INBOX_DELIVER_TO", value_parser = parse_envoy_url)]
     deliver_to: Uri,
@@ -47,9 +54,8 @@ pub(crate) struct Args {
     /// Unsigned deliveries from other machines: any client of the port can then forge events
     #[arg(long)]
     insecure: bool,
-    /// The environment variable with the admin listener's token, for `Authorization: Bearer TOKEN`; repeat the option during a rotation
-    #[arg(long, value_name = "NAME")]
-    admin_token_env: Vec<String>,
+    #[command(flatten)]
+    admin_tokens: AdminTokenArgs,
     /// The time limit of an attempt; Envoy's service routes need a shorter one
     #[arg(long, value_name = "TIME", default_value = "25s", value_parser = parse_time)]
     timeout: Duration,
@@ -109,6 +115,9 @@ The admin listener answers /livez (the process runs), /healthz (the store accept
 (the inbox accepts events), /metrics, and the other commands. A scraper needs no such right: with
 --metrics, a listener of its own answers /metrics and nothing else.
 
+With --access-log, Envoy reports each request that it or the gate refuses: `blobgate inbox refusals`
+lists them. A delivery never waits for this listener.
+
 Exit code: 0 when a signal ended it, 1 when it cannot start or continue, 2 for wrong usage.
 
 Examples:
@@ -125,11 +134,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             args.listen
         )));
     }
-    let admin_tokens =
-        args.admin_token_env.iter().map(|name| read_token(name)).collect::<Result<Vec<_>, _>>()?;
-    if admin_tokens.is_empty() && !args.admin.ip().is_loopback() {
+    let admin_tokens = args.admin_tokens.read()?;
+    if admin_tokens.tokens.is_empty() && !args.admin.ip().is_loopback() {
         bail!(UsageError(format!(
-            "other machines can reach {}. Name a token with --admin-token-env",
+            "other machines can reach {}. Name a token with --admin-token",
             args.admin
         )));
     }
@@ -142,19 +150,26 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Ok(if keys.is_empty() { None } else { Some(WebhookKeys::parse(&keys).map_err(UsageError::new)?) })
     };
     let (sign, verify) = (keys()?, keys()?);
-    let mut named = args.admin_token_env.iter().zip(&admin_tokens);
     if let Some(keys) = &sign
-        && let Some((name, _)) = named.find(|(_, token)| keys.are_in(token))
+        && let Some(name) = admin_tokens.variable_in(keys)
     {
         bail!(UsageError(format!(
             "{name} has the signing key as admin token: operators could forge events. Set it to another value"
+        )));
+    }
+    if let Some(address) = args.access_log
+        && !address.ip().is_loopback()
+        && !args.insecure_access_log
+    {
+        bail!(UsageError(format!(
+            "other machines can reach {address}, and forge refusals. Use an address of this machine, or pass --insecure-access-log"
         )));
     }
     if args.listen == args.admin && args.listen.port() != 0 {
         bail!(UsageError(format!("--listen and --admin are both {}. Name two ports", args.listen)));
     }
 
-    let secrets = InboxSecrets { signing_keys: sign.as_ref(), admin_tokens: &admin_tokens };
+    let secrets = InboxSecrets { signing_keys: sign.as_ref(), admin_tokens: Some(&admin_tokens) };
     let notify = args.notify.read(&secrets)?;
 
     let mut signals = EndSignals::watch()?;
@@ -164,10 +179,17 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Some(address) => Some(listen(address, "--metrics").await?),
         None => None,
     };
+    let access_log = match args.access_log {
+        Some(address) => Some(listen(address, "--access-log").await?),
+        None => None,
+    };
     let mut ready =
         format!("inbox listens on http://{}, admin http://{}", receive.local_addr()?, admin.local_addr()?);
     if let Some(metrics) = &metrics {
         ready.push_str(&format!(", metrics http://{}", metrics.local_addr()?));
+    }
+    if let Some(access_log) = &access_log {
+        ready.push_str(&format!(", access log http://{}", access_log.local_addr()?));
     }
     let ending = CancellationToken::new();
     let settings = Settings {
@@ -175,10 +197,11 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         receive,
         admin,
         metrics,
+        access_log,
         deliver_to: args.deliver_to,
         sign,
         verify,
-        admin_tokens,
+        admin_tokens: admin_tokens.tokens,
         timeout: args.timeout,
         concurrency: usize::try_from(args.concurrency.get())?,
         drain: args.drain_rate,
