@@ -9,11 +9,11 @@ use crate::store::place::OpenSettings;
 use crate::store::{
     ActionRow, Announcement, AnnouncementOutcome, ArrivalOutcome, ArrivalStore, AttemptRow, CallBudget,
     Change, ChangeResult, ChangeStore, ClaimRequest, ClaimedBatch, ClaimedEntry, CommittedBatch,
-    CountedEntries, Cursor, DatedPause, DeliveryStore, EntryGroup, EntryRow, EntrySelection, Expectation,
-    ExpectationStore, FileWatch, Filter, FinishedAttempt, FollowPage, ListedEntries, NewAction, NextCall,
-    OpenError, Pause, Place, QuarantinedEntry, ReadStore, ReleaseResult, Restriction, Result, RetentionStore,
-    SearchKey, SelectedIds, StatusAnswer, StatusCall, Store, StoreError, StoreHandle, StoredHead,
-    StoredPayload, Usage,
+    CountedEntries, Cursor, DatedPause, DeliveryStore, EntryAction, EntryGroup, EntryRow, EntrySelection,
+    Expectation, ExpectationStore, FileWatch, Filter, FinishedAttempt, FollowPage, ListedEntries, NewAction,
+    NextCall, OpenError, Pause, Place, QuarantinedEntry, ReadStore, ReleaseResult, Restriction, Result,
+    RetentionStore, SearchKey, SelectedIds, StatusAnswer, StatusCall, Store, StoreError, StoreHandle,
+    StoredHead, StoredPayload, Usage,
 };
 use async_trait::async_trait;
 use blobgate::policy::Verdict;
@@ -326,6 +326,10 @@ impl ReadStore for BreakableStore {
 
     async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>> {
         self.0.expectation(hook, generation).await
+    }
+
+    async fn actions_on(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryAction>> {
+        self.0.actions_on(ids).await
     }
 
     async fn newest_head(&self, hook: &str) -> Result<Option<StoredHead>> {

@@ -137,10 +137,7 @@ fn the_reference_has_the_limits() {
         ),
         (include_str!("store.rs"), &[("GIVE_UP_AFTER", "microseconds"), ("MIN_ATTEMPTS", "attempts")]),
         (include_str!("service/change.rs"), &[("MAX_ENTRIES", "entries")]),
-        (
-            include_str!("store/read/scan.rs"),
-            &[("MAX_EXAMINED", "rows"), ("MAX_FEW", "rows"), ("MAX_COUNTED", "rows")],
-        ),
+        (include_str!("store/read/scan.rs"), &[("MAX_EXAMINED", "rows"), ("MAX_FEW", "rows")]),
         (include_str!("reconcile/status_api.rs"), &[("CALL_TIMEOUT", ""), ("MAX_ANSWER", "bytes")]),
     ] {
         rows.extend(constants(source, names));

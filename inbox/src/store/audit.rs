@@ -1,10 +1,11 @@
 //! The audit: the transaction of an operator's change writes the action too. Both stores run the same statements.
 
-use super::change::Change;
+use super::change::{Change, list};
 use super::{ArrivalOutcome, ReleaseResult};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Error, FromRow, query, query_as, query_scalar};
+use std::collections::BTreeSet;
 
 /// What an operator does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,6 +130,14 @@ impl ActionRow {
     }
 }
 
+/// An action on an entry.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub(crate) struct EntryAction {
+    pub(crate) entry_id: i64,
+    pub(crate) action: String,
+    pub(crate) who: Option<String>,
+}
+
 /// The most ids that an answer has of one action.
 pub(crate) const MAX_IDS: i64 = 500;
 
@@ -161,6 +170,7 @@ pub(super) trait AuditStatements {
         limit: i64,
         entry: Option<i64>,
     ) -> Result<Vec<ActionRow>, Error>;
+    async fn actions_on(&mut self, ids: &BTreeSet<i64>) -> Result<Vec<EntryAction>, Error>;
     async fn purge_actions(&mut self, before: i64, limit: i64) -> Result<u64, Error>;
 }
 
@@ -180,12 +190,16 @@ SELECT a.id, a.at, a.who, a.action, a.filter, a.target, a.entries, a.note, (
         SELECT entry_id FROM action_entry WHERE action_id = a.id ORDER BY entry_id LIMIT $3) AS k) AS ids
 FROM action a WHERE a.id < $1 ORDER BY a.id DESC LIMIT $2";
 
-const ACTIONS_ON: &str = "
+const ACTIONS_OF_ENTRY: &str = "
 SELECT a.id, a.at, a.who, a.action, a.filter, a.target, a.entries, a.note, (
     SELECT string_agg(CAST(k.entry_id AS text), ',') FROM (
         SELECT entry_id FROM action_entry WHERE action_id = a.id ORDER BY entry_id LIMIT $3) AS k) AS ids
 FROM action_entry e JOIN action a ON a.id = e.action_id WHERE e.entry_id = $4 AND e.action_id < $1
 ORDER BY e.action_id DESC LIMIT $2";
+
+const ACTIONS_ON: &str = "
+SELECT k.entry_id, a.action, a.who FROM action_entry k JOIN action a ON a.id = k.action_id WHERE k.entry_id IN ({ids})
+ORDER BY k.action_id";
 
 /// The entries first: an action over a million entries must not keep a transaction open for long.
 const PURGE_ENTRIES: &str = "
@@ -244,10 +258,16 @@ macro_rules! auditing {
                 match entry {
                     None => query_as(ACTIONS).bind(before).bind(limit).bind(MAX_IDS).fetch_all(self).await,
                     Some(entry) => {
-                        let on = query_as(ACTIONS_ON).bind(before).bind(limit).bind(MAX_IDS).bind(entry);
+                        let on =
+                            query_as(ACTIONS_OF_ENTRY).bind(before).bind(limit).bind(MAX_IDS).bind(entry);
                         on.fetch_all(self).await
                     }
                 }
+            }
+
+            async fn actions_on(&mut self, ids: &BTreeSet<i64>) -> Result<Vec<EntryAction>, Error> {
+                let sql = AssertSqlSafe(ACTIONS_ON.replace("{ids}", &list(ids)));
+                query_as(sql).persistent(false).fetch_all(self).await
             }
 
             async fn purge_actions(&mut self, before: i64, limit: i64) -> Result<u64, Error> {

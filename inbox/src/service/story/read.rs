@@ -8,7 +8,7 @@ use crate::service::Operations;
 use crate::service::error::Error;
 use crate::store::{EntryRow, EntrySelection, Expectation, Filter, MAX_FOUND, SearchKey};
 use blobgate::contract::{EventSource, header};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The places of stories, the newest first.
 pub(super) struct FoundPlaces {
@@ -158,13 +158,18 @@ impl Operations {
         let ids: BTreeSet<i64> = rows.iter().map(|row| row.id).collect();
         let headers = store.headers(&ids).await?;
         let mut attempts = store.attempts(&ids).await?;
+        let mut actors: BTreeMap<i64, BTreeMap<String, Option<String>>> = BTreeMap::new();
+        for action in store.actions_on(&ids).await? {
+            actors.entry(action.entry_id).or_default().insert(action.action, action.who);
+        }
         let fetched = expectation.as_ref().and_then(|expectation| fetched(expectation, &rows));
         let mut entries = Vec::new();
         for row in rows {
             let attempts = attempts.remove(&row.id).unwrap_or_default();
             let is_reconciled =
                 headers.get(&row.id).map_or(fetched == Some(row.id), |headers| is_reconciled(headers));
-            entries.push(StoryEntry { row, attempts, is_reconciled });
+            let actors = actors.remove(&row.id).unwrap_or_default();
+            entries.push(StoryEntry { row, attempts, is_reconciled, actors });
         }
         let troubles = self.troubles(&entries);
         Ok(StoryFacts {

@@ -2,11 +2,11 @@
 
 use super::{NOW, Postgres};
 use crate::store::audit::AuditStatements;
-use crate::store::read::ReadStatements;
+use crate::store::read::{ReadStatements, SelectStatements};
 use crate::store::{
-    ActionRow, AttemptRow, CountedEntries, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection,
-    Expectation, Filter, FollowPage, ListedEntries, QuarantinedEntry, ReadStore, Restriction, Result,
-    SearchKey, SelectedIds, StoredHead, StoredPayload,
+    ActionRow, AttemptRow, CountedEntries, Cursor, DatedPause, EntryAction, EntryGroup, EntryRow,
+    EntrySelection, Expectation, Filter, FollowPage, ListedEntries, QuarantinedEntry, ReadStore, Restriction,
+    Result, SearchKey, SelectedIds, StoredHead, StoredPayload,
 };
 use async_trait::async_trait;
 use sqlx::query_scalar;
@@ -107,6 +107,10 @@ impl ReadStore for Postgres {
 
     async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>> {
         reading!(self, |connection| connection.expectation(hook, generation).await?)
+    }
+
+    async fn actions_on(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryAction>> {
+        reading!(self, |connection| connection.actions_on(ids).await?)
     }
 
     async fn newest_head(&self, hook: &str) -> Result<Option<StoredHead>> {

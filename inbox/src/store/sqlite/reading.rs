@@ -2,11 +2,11 @@
 
 use super::Sqlite;
 use crate::store::audit::AuditStatements;
-use crate::store::read::ReadStatements;
+use crate::store::read::{ReadStatements, SelectStatements};
 use crate::store::{
-    ActionRow, AttemptRow, CountedEntries, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection,
-    Expectation, Filter, FollowPage, ListedEntries, QuarantinedEntry, ReadStore, Restriction, Result,
-    SearchKey, SelectedIds, StoredHead, StoredPayload,
+    ActionRow, AttemptRow, CountedEntries, Cursor, DatedPause, EntryAction, EntryGroup, EntryRow,
+    EntrySelection, Expectation, Filter, FollowPage, ListedEntries, QuarantinedEntry, ReadStore, Restriction,
+    Result, SearchKey, SelectedIds, StoredHead, StoredPayload,
 };
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,6 +106,10 @@ impl ReadStore for Sqlite {
 
     async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>> {
         Ok(self.reads.acquire().await?.expectation(hook, generation).await?)
+    }
+
+    async fn actions_on(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryAction>> {
+        Ok(self.reads.acquire().await?.actions_on(ids).await?)
     }
 
     async fn newest_head(&self, hook: &str) -> Result<Option<StoredHead>> {

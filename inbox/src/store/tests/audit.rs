@@ -190,6 +190,10 @@ in_both! {
         assert_eq!(page(Some(all[1]), 2, Some(one)).await, [all[0]]);
         assert_eq!(page(None, 9, Some(two)).await, [all[3]]);
         assert_eq!(page(None, 9, Some(3_000_000)).await, NONE);
+        let on = test.driver().actions_on(&[one, two].into()).await.unwrap();
+        let mut on: Vec<_> = on.iter().map(|action| (action.entry_id, action.action.as_str())).collect();
+        on.sort_by_key(|(entry, _)| *entry);
+        assert_eq!(on, [(one, "drop"), (one, "replay"), (one, "drop"), (two, "drop")], "the oldest first");
     }
 
     async fn shows_the_first_500_ids_and_finds_all(test: &mut DriverStore) {

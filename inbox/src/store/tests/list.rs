@@ -1,6 +1,6 @@
 //! Lists, previews and pieces of a change read a bounded number of rows, and miss none.
 
-use super::super::read::scan::{MAX_COUNTED, MAX_EXAMINED};
+use super::super::read::scan::MAX_EXAMINED;
 use super::*;
 use crate::entry::Lane;
 
@@ -134,9 +134,9 @@ in_both! {
             "INSERT INTO entry (id, lane, state, hook, generation, event, authenticated, digest, size, route, received_at, seen, seen_at, due_at)
                 SELECT id + 100000, lane, state, hook, 'n' || id, event, authenticated, digest, size, route, received_at, seen, seen_at, due_at
                 FROM entry WHERE id % 10 < 3",
-            "UPDATE entry SET state = 'delivered' WHERE id % 100 IN (0, 1, 2)",
-            "DELETE FROM entry WHERE id % 100 IN (5, 6, 7)",
-            "UPDATE entry SET state = 'dead' WHERE id % 100 = 8",
+            "UPDATE entry SET state = 'delivered' WHERE id % 100 IN (0, 1, 2) AND id % 1000 < 300",
+            "DELETE FROM entry WHERE id % 100 IN (5, 6, 7) AND id % 1000 < 300",
+            "UPDATE entry SET state = 'dead' WHERE id % 100 = 8 AND id % 1000 < 300",
         ];
         for state in [EntryState::Dead, EntryState::Waiting, EntryState::Superseded, EntryState::Delivered] {
             let filter = in_state(state);
@@ -169,7 +169,7 @@ in_both! {
         let (ids, pieces) = test.select_all(&of_hook("rare"), replay, 500).await;
         assert_eq!((ids, pieces), (vec![5, 9_005, 18_005, 27_005, 36_005], 3));
         let (ids, pieces) = test.select_all(&of_hook("rare"), replay, 2).await;
-        assert_eq!((ids, pieces), (vec![5, 9_005, 18_005, 27_005, 36_005], 5));
+        assert_eq!((ids, pieces), (vec![5, 9_005, 18_005, 27_005, 36_005], 3));
         assert_eq!(test.select_all(&of_hook("veo3"), replay, 500).await.0.len(), 44_995);
         assert_eq!(test.select_all(&of_hook("veo3"), Restriction::Applicable(Change::Release), 500).await, (NONE.to_vec(), 1));
         let of_generation = Filter { generation: Some("g7".to_owned()), ..Filter::default() };
@@ -194,11 +194,10 @@ in_both! {
             groups.sort_unstable();
             (groups, counted.next)
         };
-        assert_eq!(MAX_COUNTED, 50_000);
         let (delivered, superseded) = (EntryState::Delivered, EntryState::Superseded);
-        assert_eq!(count(&of_veo3, 0, 90_000).await, (vec![(delivered, 44_995), (superseded, 4_999)], Some(50_000)));
-        assert_eq!(count(&of_veo3, 50_000, 90_000).await, (vec![(superseded, 39_996)], None));
-        assert_eq!(count(&of_veo3, 40_000, 90_000).await.1, None, "exactly so many rows");
+        assert_eq!(count(&of_veo3, 0, 90_000).await, (vec![(delivered, 19_997)], Some(20_000)));
+        assert_eq!(count(&of_veo3, 40_000, 90_000).await, (vec![(delivered, 5_000), (superseded, 14_998)], Some(60_000)));
+        assert_eq!(count(&of_veo3, 70_000, 90_000).await, (vec![(superseded, 19_998)], None), "exactly so many rows");
         assert_eq!(count(&EntrySelection::Ids([1, 45_001, 99_999].into()), 0, i64::MAX).await, (vec![(delivered, 1), (superseded, 1)], None));
         let of_generation = EntrySelection::All(Filter { generation: Some("n7".to_owned()), ..Filter::default() });
         assert_eq!(count(&of_generation, 0, 90_000).await, (vec![(superseded, 1)], None));

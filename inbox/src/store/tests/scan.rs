@@ -116,6 +116,7 @@ fn of_both() -> Vec<(String, String)> {
         include_str!("../change.rs"),
         include_str!("../audit.rs"),
         include_str!("../read/scan.rs"),
+        include_str!("../read/select.rs"),
         include_str!("../expect/sql.rs"),
     ] {
         all.extend(statements(source));
