@@ -79,6 +79,9 @@ in_both! {
         test.store(&events).await;
         let ids = test.ids().await;
         let first = test.change(Change::Drop, &ids[..2], &by("anna", ActionKind::Drop)).await;
+        // The inbox ends between two pieces, and the row has what has changed so far.
+        test.reopen().await;
+        assert_eq!(test.noted().await, [noted("drop", 2, &ids[..2])]);
         let second = NewAction { row: first.action, ..by("anna", ActionKind::Drop) };
         assert_eq!(test.change(Change::Drop, &ids[2..3], &second).await.action, first.action);
         assert_eq!(test.change(Change::Drop, &ids[..2], &second).await.action, None, "they are dropped already");

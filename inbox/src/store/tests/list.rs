@@ -9,7 +9,7 @@ const MANY: &str = "
 INSERT INTO entry (id, lane, state, hook, generation, event, authenticated, digest, size, route, received_at, seen, seen_at, due_at, ended_at)
 WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 45000)
 SELECT n, 'deliver', 'delivered', CASE n % 9000 WHEN 5 THEN 'rare' ELSE 'veo3' END, 'g' || n, 'completed', true, '', 1, 'veo3/completed',
-    n * 1000000, 1, n, n, n FROM n";
+    CAST(n AS bigint) * 1000000, 1, n, n, n FROM n";
 
 fn of_hook(hook: &str) -> Filter {
     Filter { hook: Some(hook.to_owned()), ..Filter::default() }
