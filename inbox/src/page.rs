@@ -4,9 +4,19 @@
 //! unescaped, since every template is escaped.
 
 mod assets;
+mod body;
+mod curl;
+mod entry;
+mod list;
 mod overview;
+mod prose;
 mod render;
+mod search;
+mod step;
+mod story;
+mod visible;
 mod visitor;
+mod wording;
 
 use crate::admin::Admin;
 use axum::Router;
@@ -21,6 +31,9 @@ use visitor::{Visitor, admit};
 /// The path of the page.
 pub(crate) const HOME: &str = "/page/";
 
+/// The path of the list.
+const ENTRIES: &str = "/page/entries";
+
 /// Only the page's own style and script. Nothing inline, no other site, no frame.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
@@ -30,7 +43,10 @@ type PageAnswer = Result<Html, PageError>;
 
 pub(crate) fn routes(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
     let views = Router::new()
-        .route("/page/", get(overview::show))
+        .route(HOME, get(overview::show))
+        .route(ENTRIES, get(list::show))
+        .route("/page/entries/{id}", get(entry::show))
+        .route("/page/entries/{id}/body", get(entry::body))
         .route_layer(from_fn_with_state(Arc::clone(admin), admit));
     Router::new()
         .route("/", get(async || Redirect::to(HOME)))
@@ -38,6 +54,11 @@ pub(crate) fn routes(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
         .route("/page/assets/{name}", get(assets::show))
         .merge(views)
         .layer(map_response(add_headers))
+}
+
+/// The path of the list with a query.
+fn entries_path(query: &str) -> String {
+    if query.is_empty() { ENTRIES.to_owned() } else { format!("{ENTRIES}?{query}") }
 }
 
 /// The headers of every response of the page.
