@@ -48,6 +48,7 @@ struct ListView {
     /// What is wrong with a value that has no field.
     problems: Vec<String>,
     chips: Vec<FilterChip>,
+    tabs: Vec<StateTab>,
     /// The filter, for the actions on all that match.
     filter: EntryFilter,
     query: String,
@@ -71,6 +72,14 @@ struct FilterChip {
     label: &'static str,
     value: String,
     without: String,
+}
+
+/// The list of one state, or of all, with the other filters.
+#[derive(Debug, Serialize)]
+struct StateTab {
+    label: String,
+    path: String,
+    is_current: bool,
 }
 
 #[derive(Serialize)]
@@ -152,6 +161,7 @@ impl ListView {
             labels: LABELS,
             problems: problems.collect(),
             chips: chips(&filter),
+            tabs: tabs(&filter),
             query: write_query(&filter, None),
             older: next.map(|next| entries_path(&write_query(&filter, Some(next)))),
             newest: before.map(|_| entries_path(&write_query(&filter, None))),
@@ -192,6 +202,25 @@ async fn story(
     };
     let answer = admin.operations.story(&request).await?;
     Ok(Some(StoryView::new(answer, None, &admin.docs)))
+}
+
+fn tabs(filter: &EntryFilter) -> Vec<StateTab> {
+    // Those of which a person has to decide come first.
+    const STATES: [EntryState; 7] = [
+        EntryState::Quarantined,
+        EntryState::Dead,
+        EntryState::Waiting,
+        EntryState::InFlight,
+        EntryState::Delivered,
+        EntryState::Superseded,
+        EntryState::Dropped,
+    ];
+    let tab = |state: Option<EntryState>| StateTab {
+        label: state.map_or("all", EntryState::name).replace('_', " "),
+        path: entries_path(&write_query(&EntryFilter { state, ..filter.clone() }, None)),
+        is_current: filter.state == state,
+    };
+    std::iter::once(None).chain(STATES.map(Some)).map(tab).collect()
 }
 
 fn chips(filter: &EntryFilter) -> Vec<FilterChip> {

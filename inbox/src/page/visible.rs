@@ -35,23 +35,20 @@ fn to_html(text: &str) -> String {
 
 fn push_mark(html: &mut String, character: char, has_title: bool) {
     let code = u32::from(character);
-    let symbol = symbol(character);
-    let _written = match (has_title, symbol) {
-        (true, Some(symbol)) => write!(html, "<span class=\"mark\" title=\"U+{code:04X}\">{symbol}</span>"),
+    let name = usize::try_from(code).ok().and_then(|code| NAMES.get(code));
+    let _written = match (has_title, name) {
+        (true, Some(name)) => write!(html, "<span class=\"mark\" title=\"U+{code:04X}\">{name}</span>"),
         (true, None) => write!(html, "<span class=\"mark\">U+{code:04X}</span>"),
-        (false, Some(symbol)) => write!(html, "{symbol}"),
+        (false, Some(name)) => write!(html, "⟨{name}⟩"),
         (false, None) => write!(html, "⟨U+{code:04X}⟩"),
     };
 }
 
-/// The picture of an ASCII control character: Unicode's block U+2400.
-fn symbol(character: char) -> Option<char> {
-    match u32::from(character) {
-        code @ 0..0x20 => char::from_u32(code.saturating_add(0x2400)),
-        0x7f => Some('\u{2421}'),
-        _ => None,
-    }
-}
+/// The names of ASCII's control characters, by their codes.
+const NAMES: [&str; 32] = [
+    "NUL", "SOH", "STX", "ETX", "EOT", "ENQ", "ACK", "BEL", "BS", "TAB", "LF", "VT", "FF", "CR", "SO", "SI", "DLE",
+    "DC1", "DC2", "DC3", "DC4", "NAK", "SYN", "ETB", "CAN", "EM", "SUB", "ESC", "FS", "GS", "RS", "US",
+];
 
 /// Whether a character has no shape of its own, or changes that of others.
 const fn is_hidden(character: char) -> bool {
@@ -79,10 +76,10 @@ mod tests {
             ("plain\ttext\n", "plain\ttext\n"),
             ("<script>alert('1')</script>", "&lt;script&gt;alert(&#x27;1&#x27;)&lt;/script&gt;"),
             ("a&b\"c", "a&amp;b&quot;c"),
-            ("\u{1b}[2J", "<span class=\"mark\" title=\"U+001B\">␛</span>[2J"),
+            ("\u{1b}[2J", "<span class=\"mark\" title=\"U+001B\">ESC</span>[2J"),
             (
                 "\0\r",
-                "<span class=\"mark\" title=\"U+0000\">␀</span><span class=\"mark\" title=\"U+000D\">␍</span>",
+                "<span class=\"mark\" title=\"U+0000\">NUL</span><span class=\"mark\" title=\"U+000D\">CR</span>",
             ),
             ("a\u{202e}b", "a<span class=\"mark\">U+202E</span>b"),
             ("\u{feff}\u{e0041}", "<span class=\"mark\">U+FEFF</span><span class=\"mark\">U+E0041</span>"),
@@ -96,7 +93,7 @@ mod tests {
     fn a_flood_of_marks_stays_small() {
         let html = to_html(&"\0\u{202e}".repeat(50_000));
         assert_eq!(html.matches("<span").count(), MAX_TITLES);
-        assert!(html.len() < 1_000_000, "{}", html.len());
-        assert!(html.ends_with("␀⟨U+202E⟩"));
+        assert!(html.len() < 1_200_000, "{}", html.len());
+        assert!(html.ends_with("⟨NUL⟩⟨U+202E⟩"));
     }
 }
