@@ -5,8 +5,10 @@
 
 mod assets;
 mod body;
+mod chart;
 mod curl;
 mod entry;
+mod health;
 mod list;
 mod overview;
 mod prose;

@@ -42,6 +42,7 @@ macro_rules! templates {
 }
 
 templates! {
+    "chart.html",
     "entry.html",
     "layout.html",
     "list.html",
