@@ -10,8 +10,10 @@ mod curl;
 mod entry;
 mod health;
 mod list;
+mod live;
 mod overview;
 mod prose;
+mod refusals;
 mod render;
 mod search;
 mod step;
@@ -21,11 +23,12 @@ mod visitor;
 mod wording;
 
 use crate::admin::Admin;
-use axum::Router;
+use axum::{Extension, Router};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{Redirect, Response};
 use axum::routing::get;
+use live::LiveFeed;
 use render::{Html, PageError};
 use std::sync::Arc;
 use visitor::{Visitor, admit};
@@ -49,6 +52,9 @@ pub(crate) fn routes(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
         .route(ENTRIES, get(list::show))
         .route("/page/entries/{id}", get(entry::show))
         .route("/page/entries/{id}/body", get(entry::body))
+        .route("/page/refusals", get(refusals::show))
+        .route("/page/live", get(live::stream))
+        .layer(Extension(Arc::<LiveFeed>::default()))
         .route_layer(from_fn_with_state(Arc::clone(admin), admit));
     Router::new()
         .route("/", get(async || Redirect::to(HOME)))

@@ -22,6 +22,7 @@ pub(super) struct Html(String);
 pub(super) enum Place {
     Overview,
     Entries,
+    Refusals,
     /// A view that the navigation does not have.
     Nowhere,
 }
@@ -50,6 +51,7 @@ templates! {
     "macros.html",
     "overview.html",
     "problem.html",
+    "refusals.html",
     "story.html",
 }
 
