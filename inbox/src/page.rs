@@ -4,6 +4,7 @@
 //! unescaped, since every template is escaped.
 
 mod assets;
+mod audit;
 mod body;
 mod chart;
 mod curl;
@@ -53,6 +54,7 @@ pub(crate) fn routes(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
         .route("/page/entries/{id}", get(entry::show))
         .route("/page/entries/{id}/body", get(entry::body))
         .route("/page/refusals", get(refusals::show))
+        .route("/page/audit", get(audit::show))
         .route("/page/live", get(live::stream))
         .layer(Extension(Arc::<LiveFeed>::default()))
         .route_layer(from_fn_with_state(Arc::clone(admin), admit));

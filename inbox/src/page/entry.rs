@@ -1,5 +1,6 @@
 //! One entry: what happened, why, what to do, and its contents.
 
+use super::audit::ActionView;
 use super::body::{BodyExtent, BodyText};
 use super::prose::{ProsePiece, pieces};
 use super::render::{Place, render};
@@ -8,12 +9,14 @@ use super::{PageAnswer, PageError, PageState, Visitor, curl};
 use crate::admin::Admin;
 use crate::entry::QuarantineReason;
 use crate::service::{
-    BodyEncoding, EntryDetail, EntryFilter, EntrySummary, HeaderLine, ListRequest, StoryRequest, read_id,
+    AttemptRecord, AuditRequest, BodyEncoding, EntryDetail, EntryFilter, EntrySummary, HeaderLine, ListRequest, StoryRequest, read_id,
 };
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderName, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
+/// The actions in the view.
+const MAX_ACTIONS: i64 = 20;
 /// The entries of the same generation in the view.
 const MAX_RELATED: i64 = 20;
 
@@ -26,7 +29,9 @@ struct EntryView {
     expectation: Option<String>,
     /// Other entries of the generation.
     related: Vec<EntrySummary>,
-    attempts: Vec<crate::service::AttemptRecord>,
+    attempts: Vec<AttemptRecord>,
+    /// The newest actions that changed it.
+    actions: Vec<ActionView>,
 }
 
 /// Why an entry is in quarantine, or would be if its hook did more than observe.
@@ -99,6 +104,8 @@ impl EntryView {
         let request = StoryRequest { entry: Some(id), ..StoryRequest::default() };
         let story = admin.operations.story(&request).await?;
         let related = related(admin, &entry).await?;
+        let audit = AuditRequest { before: None, limit: Some(MAX_ACTIONS), entry: Some(id) };
+        let actions = admin.operations.audit(&audit).await?.actions;
         let payload = payload.map(|payload| PayloadView {
             body: BodyText::new(&payload.bytes().unwrap_or_default(), extent),
             curl: curl::command(id, &payload),
@@ -112,6 +119,7 @@ impl EntryView {
             payload,
             related,
             attempts: attempt_log,
+            actions: actions.into_iter().map(ActionView::new).collect(),
             entry,
         })
     }

@@ -23,6 +23,7 @@ pub(super) enum Place {
     Overview,
     Entries,
     Refusals,
+    Audit,
     /// A view that the navigation does not have.
     Nowhere,
 }
@@ -43,6 +44,8 @@ macro_rules! templates {
 }
 
 templates! {
+    "actions.html",
+    "audit.html",
     "chart.html",
     "entry.html",
     "layout.html",
