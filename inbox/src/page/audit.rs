@@ -1,8 +1,7 @@
 //! The audit: who changed what, and when.
 
-use super::list::encode;
 use super::render::{Place, render};
-use super::{PageAnswer, PageState, Visitor, entries_path};
+use super::{PageAnswer, PageState, Visitor, encode, entries_path};
 use crate::service::{AuditRecord, AuditRequest, Error};
 use axum::extract::{Query, State};
 use serde::Serialize;

@@ -9,7 +9,8 @@ use super::{PageAnswer, PageError, PageState, Visitor, curl};
 use crate::admin::Admin;
 use crate::entry::QuarantineReason;
 use crate::service::{
-    AttemptRecord, AuditRequest, BodyEncoding, EntryDetail, EntryFilter, EntrySummary, HeaderLine, ListRequest, StoryRequest, read_id,
+    AttemptRecord, AuditRequest, BodyEncoding, EntryDetail, EntryFilter, EntrySummary, HeaderLine,
+    ListRequest, StoryRequest, read_id,
 };
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderName, StatusCode, header};

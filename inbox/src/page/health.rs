@@ -1,10 +1,8 @@
 //! Whether all is well, in one sentence; otherwise each problem, the gravest first, with the place to go.
 
-use super::list::encode;
-use super::overview::{failure, list_of, percent};
-use super::{entries_path, wording};
+use super::{encode, entries_path, wording};
 use crate::incidents::Runbook;
-use crate::service::{ActivePause, EntryState, FaultStatus, InboxStats, RouteStats};
+use crate::service::{ActivePause, EntryState, FaultStatus, InboxStats, RouteStats, SpaceStatus};
 use serde::Serialize;
 
 /// The seconds that an event may wait: those of the alert `BlobgateOldestWaiting`.
@@ -196,6 +194,25 @@ fn runbook(docs: &str, name: &str) -> HealthLink {
 
 fn page(docs: &str, label: &'static str, name: &str) -> HealthLink {
     HealthLink { label, path: format!("{docs}/{name}.html") }
+}
+
+/// The path of the list of a state.
+pub(super) fn list_of(state: EntryState) -> String {
+    entries_path(&encode([("state", state.name())].into_iter()))
+}
+
+/// The outcome of a failed attempt in words.
+pub(super) fn failure(outcome: &str) -> String {
+    match outcome {
+        "unanswered" => "does not answer".to_owned(),
+        "other" => "answers another status".to_owned(),
+        outcome => format!("answers {outcome}"),
+    }
+}
+
+/// The used share of the limit.
+pub(super) fn percent(space: &SpaceStatus) -> i64 {
+    space.bytes.saturating_mul(100).checked_div(space.limit).unwrap_or_default().clamp(0, 100)
 }
 
 #[cfg(test)]

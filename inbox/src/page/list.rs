@@ -3,7 +3,7 @@
 use super::render::{Place, render};
 use super::search::{FoundMatch, SearchOutcome, search};
 use super::story::StoryView;
-use super::{PageError, PageState, Visitor, entries_path};
+use super::{PageError, PageState, Visitor, encode, entries_path};
 use crate::admin::Admin;
 use crate::service::{
     EntryFilter, EntryPage, EntryState, EventKind, Lane, ListRequest, StoryRequest, read_id, reasons,
@@ -255,11 +255,6 @@ fn write_query(filter: &EntryFilter, before: Option<i64>) -> String {
     let before = before.map(|before| before.to_string());
     let before = before.as_deref().map(|before| ("before", before));
     encode(pairs.iter().map(|(name, value)| (*name, value.as_str())).chain(before))
-}
-
-/// Encodes the pairs of a query.
-pub(super) fn encode<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! One poller reads the counts, once a second, and only while somebody watches.
 
-use super::PageState;
+use super::{PageState, Visitor};
 use crate::admin::{Admin, Problem};
 use crate::service::{EntryState, InboxStats};
 use axum::Extension;
@@ -14,10 +14,11 @@ use futures_util::stream::{self, Stream};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// The time between two reads of the counts, and so between two events.
@@ -64,6 +65,7 @@ impl Default for LiveFeed {
 
 pub(super) async fn stream(
     State(admin): PageState,
+    visitor: Visitor,
     Extension(feed): Extension<Arc<LiveFeed>>,
 ) -> Result<Response, Problem> {
     // A browser that gets no stream asks again later, and shows the page without it.
@@ -72,13 +74,9 @@ pub(super) async fn stream(
     };
     let counts = feed.counts.subscribe();
     feed.start(&admin);
-    let watcher = Watcher {
-        counts,
-        ending: admin.ending.clone(),
-        until: Instant::now().checked_add(MAX_TIME).unwrap_or_else(Instant::now),
-        is_new: true,
-        _permit: permit,
-    };
+    let ending = admin.ending.clone();
+    let over = over(ending, async move { visitor.until_over(&admin.access).await });
+    let watcher = Watcher { counts, over: Box::pin(over), is_new: true, _permit: permit };
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     Ok(Sse::new(watcher.events()).keep_alive(keep_alive).into_response())
 }
@@ -141,11 +139,19 @@ impl LiveCounts {
     }
 }
 
+/// Returns once the inbox ends, the visitor may see no more, or the time of a stream is over.
+async fn over(ending: CancellationToken, leaving: impl Future<Output = ()>) {
+    tokio::select! {
+        () = ending.cancelled() => (),
+        () = leaving => (),
+        () = sleep(MAX_TIME) => (),
+    }
+}
+
 /// One stream.
 struct Watcher {
     counts: watch::Receiver<LiveCounts>,
-    ending: CancellationToken,
-    until: Instant,
+    over: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Whether it has sent no event yet.
     is_new: bool,
     _permit: OwnedSemaphorePermit,
@@ -159,18 +165,16 @@ impl Watcher {
         })
     }
 
-    /// The next event; nothing once the inbox ends, or the time is over.
+    /// The next event; nothing once the stream is over.
     async fn next(&mut self) -> Option<Event> {
         // The first one tells the browser that the stream works.
-        if !std::mem::replace(&mut self.is_new, false) {
-            tokio::select! {
-                biased;
-                () = self.ending.cancelled() => return None,
-                () = sleep_until(self.until) => return None,
-                changed = self.counts.changed() => changed.ok()?,
-            }
-        } else if self.ending.is_cancelled() {
-            return None;
+        if std::mem::replace(&mut self.is_new, false) {
+            self.counts.mark_changed();
+        }
+        tokio::select! {
+            biased;
+            () = &mut self.over => return None,
+            changed = self.counts.changed() => changed.ok()?,
         }
         let counts = self.counts.borrow_and_update().clone();
         Event::default().event("counts").retry(POLL_EVERY).json_data(counts).ok()
@@ -180,36 +184,45 @@ impl Watcher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::pending;
+    use tokio::time::Instant;
 
-    fn watcher(feed: &LiveFeed, ending: &CancellationToken) -> Watcher {
+    fn watcher(feed: &LiveFeed, over: impl Future<Output = ()> + Send + 'static) -> Watcher {
         Watcher {
             counts: feed.counts.subscribe(),
-            ending: ending.clone(),
-            until: Instant::now() + MAX_TIME,
+            over: Box::pin(over),
             is_new: true,
             _permit: Arc::clone(&feed.streams).try_acquire_owned().unwrap(),
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_ends_with_the_inbox_and_with_its_time() {
-        let (feed, ending) = (LiveFeed::default(), CancellationToken::new());
-        let mut watcher = watcher(&feed, &ending);
+    async fn sends_an_event_at_once_and_for_each_change_until_its_time_is_over() {
+        let feed = LiveFeed::default();
+        let mut watcher = watcher(&feed, over(CancellationToken::new(), pending()));
+        let begun = Instant::now();
         assert!(watcher.next().await.is_some());
         feed.counts.send_modify(|counts| counts.overdue = 1);
         assert!(watcher.next().await.is_some());
-        let begun = Instant::now();
+        assert_eq!(begun.elapsed(), Duration::ZERO);
         assert!(watcher.next().await.is_none());
         assert_eq!(begun.elapsed(), MAX_TIME);
-        watcher.until = Instant::now() + MAX_TIME;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ends_at_once_with_the_inbox_and_with_the_session() {
+        let (feed, ending) = (LiveFeed::default(), CancellationToken::new());
         ending.cancel();
-        assert!(watcher.next().await.is_none());
+        let begun = Instant::now();
+        assert!(watcher(&feed, over(ending, pending())).next().await.is_none());
+        assert!(watcher(&feed, over(CancellationToken::new(), async {})).next().await.is_none());
+        assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test]
     async fn the_number_of_streams_is_limited() {
-        let (feed, ending) = (LiveFeed::default(), CancellationToken::new());
-        let watchers: Vec<_> = (0..MAX_STREAMS).map(|_| watcher(&feed, &ending)).collect();
+        let feed = LiveFeed::default();
+        let watchers: Vec<_> = (0..MAX_STREAMS).map(|_| watcher(&feed, pending())).collect();
         assert!(Arc::clone(&feed.streams).try_acquire_owned().is_err());
         drop(watchers);
         assert_eq!(feed.counts.receiver_count(), 0);

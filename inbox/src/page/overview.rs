@@ -1,10 +1,9 @@
 //! The overview: whether all is well, and the numbers of the inbox, each with a link to its list.
 
 use super::chart::TrafficChart;
-use super::health::{HealthView, SPACE_WARNS};
-use super::list::encode;
+use super::health::{HealthView, SPACE_WARNS, failure, list_of, percent};
 use super::render::{Place, render};
-use super::{PageAnswer, PageError, PageState, Visitor, entries_path};
+use super::{PageAnswer, PageError, PageState, Visitor, encode, entries_path};
 use crate::admin::Admin;
 use crate::service::{
     ActivePause, BudgetStatus, EntryState, FailureStatus, InboxStats, ReconcileQuestion, RouteStats,
@@ -99,11 +98,6 @@ impl OverviewView {
     }
 }
 
-/// The path of the list of a state.
-pub(super) fn list_of(state: EntryState) -> String {
-    entries_path(&encode([("state", state.name())].into_iter()))
-}
-
 fn tiles(stats: &InboxStats) -> Vec<TileView> {
     let count = |state| stats.states.get(&state).copied().unwrap_or_default();
     let of_state = |label, state, tone_above_zero| {
@@ -177,15 +171,6 @@ impl RouteView {
     }
 }
 
-/// The outcome of a failed attempt in words.
-pub(super) fn failure(outcome: &str) -> String {
-    match outcome {
-        "unanswered" => "does not answer".to_owned(),
-        "other" => "answers another status".to_owned(),
-        outcome => format!("answers {outcome}"),
-    }
-}
-
 impl SpaceView {
     fn new(space: SpaceStatus) -> Self {
         let percent = percent(&space);
@@ -196,9 +181,4 @@ impl SpaceView {
         };
         Self { space, percent, tone }
     }
-}
-
-/// The used share of the limit.
-pub(super) fn percent(space: &SpaceStatus) -> i64 {
-    space.bytes.saturating_mul(100).checked_div(space.limit).unwrap_or_default().clamp(0, 100)
 }

@@ -1,9 +1,8 @@
 //! The refusals of the gates, by hook and reason.
 
-use super::list::encode;
 use super::prose::{ProsePiece, pieces};
 use super::render::{Place, render};
-use super::{PageAnswer, PageState, Visitor};
+use super::{PageAnswer, PageState, Visitor, encode};
 use crate::service::{Error, GateRefusal, RefusalGroup, RefusalPage, RefusalRequest};
 use axum::extract::{Query, State};
 use serde::Serialize;
@@ -122,7 +121,10 @@ mod tests {
     fn row(group: RefusalGroup, limit: usize, newest: &str, between: u64, oldest: &str) {
         let view = GroupView::new(group, limit, "");
         let first = |list: &[GateRefusal]| list.first().map(|refusal| refusal.at.clone()).unwrap_or_default();
-        assert_eq!((first(&view.newest).as_str(), view.between, first(&view.oldest).as_str()), (newest, between, oldest));
+        assert_eq!(
+            (first(&view.newest).as_str(), view.between, first(&view.oldest).as_str()),
+            (newest, between, oldest)
+        );
         assert_eq!(view.path, "/page/refusals?hook=veo3&reason=a%26b");
     }
 

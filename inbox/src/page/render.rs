@@ -52,10 +52,13 @@ templates! {
     "list.html",
     "list_actions.html",
     "macros.html",
+    "next.html",
     "overview.html",
     "problem.html",
     "refusals.html",
+    "sign_in.html",
     "story.html",
+    "visitor.html",
 }
 
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {

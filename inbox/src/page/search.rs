@@ -1,7 +1,6 @@
 //! The search box: finds out whether a text is an entry, a generation, a job or a request id.
 
-use super::list::encode;
-use super::{PageError, entries_path};
+use super::{PageError, encode, entries_path};
 use crate::admin::Admin;
 use crate::service::{Error, StoryAnswer, StoryRequest, read_generation, read_id, read_job, read_request_id};
 use serde::Serialize;

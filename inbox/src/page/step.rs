@@ -83,7 +83,7 @@ fn query(options: &[&str]) -> Option<String> {
         }
         pairs.push((name, *value));
     }
-    Some(super::list::encode(pairs.into_iter()))
+    Some(super::encode(pairs.into_iter()))
 }
 
 fn is_id(word: &str) -> bool {
