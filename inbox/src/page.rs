@@ -3,6 +3,7 @@
 //! Each file is one view: it reads by [`crate::service`], and renders a template of `page/templates`. Nothing of a client reaches HTML
 //! unescaped, since every template is escaped.
 
+mod actions;
 mod assets;
 mod overview;
 mod render;
@@ -31,6 +32,7 @@ type PageAnswer = Result<Html, PageError>;
 pub(crate) fn routes(admin: &Arc<Admin>) -> Router<Arc<Admin>> {
     let views = Router::new()
         .route("/page/", get(overview::show))
+        .merge(actions::routes())
         .route_layer(from_fn_with_state(Arc::clone(admin), admit));
     Router::new()
         .route("/", get(async || Redirect::to(HOME)))

@@ -26,7 +26,7 @@ use crate::store::StoreError;
 use ::time::OffsetDateTime;
 use ::time::macros::format_description;
 pub use change::{ChangeAnswer, ChangePreview, ChangeRequest, EntryRefusal, RefusalCount, StateCount};
-pub(crate) use entries::read_id;
+pub(crate) use entries::{read_id, read_number};
 pub use entries::{AttemptRecord, EntryDetail, EntryPage, EntrySummary, ListRequest};
 pub use error::BadRequest;
 pub(crate) use error::Error;

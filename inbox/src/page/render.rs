@@ -18,6 +18,7 @@ pub(super) struct Html(String);
 #[serde(rename_all = "snake_case")]
 pub(super) enum Place {
     Overview,
+    Entries,
     /// A view that the navigation does not have.
     Nowhere,
 }
@@ -34,6 +35,10 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     for (name, text) in [
+        ("action.html", include_str!("templates/action.html")),
+        ("action_outcome.html", include_str!("templates/action_outcome.html")),
+        ("action_reasons.html", include_str!("templates/action_reasons.html")),
+        ("action_selected.html", include_str!("templates/action_selected.html")),
         ("layout.html", include_str!("templates/layout.html")),
         ("overview.html", include_str!("templates/overview.html")),
         ("problem.html", include_str!("templates/problem.html")),
@@ -66,6 +71,24 @@ pub(super) fn render(
             detail: "the inbox's log has the cause".to_owned(),
         }
     })
+}
+
+impl PageError {
+    /// A view that does not exist.
+    pub(super) fn unknown(detail: &str) -> Self {
+        Self { status: StatusCode::NOT_FOUND, title: "The page has no such view", detail: detail.to_owned() }
+    }
+
+    /// A value of the query or the form is wrong.
+    pub(super) fn wrong(detail: impl Into<String>) -> Self {
+        Self { detail: detail.into(), ..Self::from(service::BadRequest::IdsOrFilter) }
+    }
+}
+
+impl From<service::BadRequest> for PageError {
+    fn from(error: service::BadRequest) -> Self {
+        Problem::from(error).into()
+    }
 }
 
 impl From<service::Error> for PageError {
