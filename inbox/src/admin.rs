@@ -56,7 +56,7 @@ pub(crate) struct Admin {
 }
 
 /// A gate's configuration with a million IP ranges. Other bodies have axum's limit of 2 MB.
-const MAX_CONFIGURATION: usize = 64 << 20;
+pub(crate) const MAX_CONFIGURATION: usize = 64 << 20;
 
 pub(crate) fn routes(admin: Arc<Admin>) -> Router {
     let open = Router::new()

@@ -2,7 +2,7 @@
 
 use super::visitor::Visitor;
 use crate::admin::Problem;
-use crate::service;
+use crate::service::{self, ProblemCode};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use minijinja::value::{Serde, Value};
@@ -36,8 +36,13 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     for (name, text) in [
         ("action.html", include_str!("templates/action.html")),
+        ("action_buttons.html", include_str!("templates/action_buttons.html")),
         ("action_outcome.html", include_str!("templates/action_outcome.html")),
+        ("action_pause.html", include_str!("templates/action_pause.html")),
         ("action_reasons.html", include_str!("templates/action_reasons.html")),
+        ("action_reevaluate.html", include_str!("templates/action_reevaluate.html")),
+        ("action_reevaluate_list.html", include_str!("templates/action_reevaluate_list.html")),
+        ("action_release_as.html", include_str!("templates/action_release_as.html")),
         ("action_selected.html", include_str!("templates/action_selected.html")),
         ("layout.html", include_str!("templates/layout.html")),
         ("overview.html", include_str!("templates/overview.html")),
@@ -77,6 +82,20 @@ impl PageError {
     /// A view that does not exist.
     pub(super) fn unknown(detail: &str) -> Self {
         Self { status: StatusCode::NOT_FOUND, title: "The page has no such view", detail: detail.to_owned() }
+    }
+
+    /// A form that cannot be read.
+    pub(super) fn of_form(status: StatusCode) -> Self {
+        let code = if status == StatusCode::PAYLOAD_TOO_LARGE {
+            ProblemCode::BodyTooLarge
+        } else {
+            ProblemCode::BodyInvalid
+        };
+        Self {
+            status,
+            title: code.title(),
+            detail: "the form cannot be read: use the form of the page".to_owned(),
+        }
     }
 
     /// A value of the query or the form is wrong.

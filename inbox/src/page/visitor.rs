@@ -22,14 +22,18 @@ pub(super) struct Visitor {
     /// The value that a form has to contain.
     csrf: String,
     #[serde(skip)]
-    #[expect(dead_code, reason = "for the actions")]
-    pub(super) caller: Option<Caller>,
+    caller: Option<Caller>,
 }
 
 impl Visitor {
     /// A visitor without rights, for a problem before any check.
     pub(super) const fn nobody() -> Self {
         Self { name: None, operates: false, sign_in: true, csrf: String::new(), caller: None }
+    }
+
+    /// Who it is for `service`.
+    pub(super) const fn caller(&self) -> Option<&Caller> {
+        self.caller.as_ref()
     }
 
     fn new(caller: Caller, csrf: String) -> Self {

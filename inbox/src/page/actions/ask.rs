@@ -68,7 +68,9 @@ pub(super) async fn show(
     let button = (total > 0).then(|| format!("{} {what}", action.verb()));
     let view = AskView {
         action: action.name(),
-        title: button.clone().map_or_else(|| format!("{} entries", action.verb()), |button| format!("{button}?")),
+        title: button
+            .clone()
+            .map_or_else(|| format!("{} entries", action.verb()), |button| format!("{button}?")),
         meaning: action.meaning(),
         lasting: action.lasting(),
         would_change,
@@ -95,7 +97,8 @@ impl RefusedView {
     pub(super) fn new(refused: RefusalCount, selection: &ChangeRequest) -> Self {
         let RefusalCount { why, count } = refused;
         let remedy = RemedyView::of(&why, selection);
-        let cause = why.split_once(": ").filter(|_| remedy.is_some()).map_or(why.as_str(), |(cause, _)| cause);
+        let cause =
+            why.split_once(": ").filter(|_| remedy.is_some()).map_or(why.as_str(), |(cause, _)| cause);
         Self { count: entries(count), why: cause.to_owned(), remedy }
     }
 }

@@ -67,7 +67,9 @@ impl ActionFields {
     pub(super) fn end(self) -> Result<(), PageError> {
         match self.0.into_iter().next() {
             None => Ok(()),
-            Some((name, _)) => Err(PageError::wrong(format!("unknown field {name:?}: use the buttons of the page"))),
+            Some((name, _)) => {
+                Err(PageError::wrong(format!("unknown field {name:?}: use the buttons of the page")))
+            }
         }
     }
 }

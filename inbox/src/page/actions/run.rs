@@ -2,8 +2,10 @@
 
 use super::super::render::PageError;
 use super::super::{PageState, Visitor};
+use super::caller;
 use super::fields::{ActionFields, FieldPair, join, link, pairs};
 use super::words::EntryAction;
+use crate::access::Caller;
 use crate::admin::{Admin, Problem};
 use crate::service::{ChangeRequest, Error};
 use axum::extract::{Path, State};
@@ -40,18 +42,24 @@ pub(super) async fn change(
     let mut fields = ActionFields::of_form(&body);
     let (until, after) = (fields.take_number("until")?, fields.take_number("after")?);
     let audit = fields.take_number("audit")?;
-    let request = ChangeRequest { until, after, ..fields.selection()? };
+    let request = ChangeRequest { until, after, action: audit, ..fields.selection()? };
     let run = ChangeRun { audit, ..ChangeRun::default() };
-    let run = run.run(&admin, action, request.clone()).await?;
+    let run = run.run(&admin, caller(&visitor)?, action, request.clone()).await?;
     Ok(Redirect::to(&link(&format!("/page/actions/{}/outcome", action.name()), &run.pairs(&request))))
 }
 
 impl ChangeRun {
-    async fn run(mut self, admin: &Admin, action: EntryAction, mut request: ChangeRequest) -> Result<Self, Error> {
+    async fn run(
+        mut self,
+        admin: &Admin,
+        caller: &Caller,
+        action: EntryAction,
+        mut request: ChangeRequest,
+    ) -> Result<Self, Error> {
         let began = Instant::now();
         loop {
             let change = action.change(&admin.operations);
-            let answer = match admin.operations.change(change, request.clone()).await {
+            let answer = match admin.operations.change(caller, change, request.clone()).await {
                 Ok(answer) => answer,
                 // The outcome view tells what the earlier pieces did.
                 Err(error) if self.changed > 0 => {
@@ -60,6 +68,8 @@ impl ChangeRun {
                 }
                 Err(error) => return Err(error),
             };
+            self.audit = answer.action;
+            request.action = answer.action;
             self.changed = self.changed.saturating_add(answer.changed.len());
             self.refused.extend(answer.refused.iter().map(|refused| refused.id));
             self.after = answer.next;
@@ -70,7 +80,7 @@ impl ChangeRun {
         }
     }
 
-    /// The query of the outcome.
+    /// The query of the outcome. The selection is there if more entries match it.
     fn pairs(&self, request: &ChangeRequest) -> Vec<FieldPair> {
         let mut query = Vec::new();
         query.extend(self.audit.map(|audit| ("audit", audit.to_string())));

@@ -1,10 +1,70 @@
-//! The names and the texts of the actions on entries.
+//! The names and the texts of the actions.
 
 use super::super::render::PageError;
+use crate::service::AuditRecord;
 use crate::service::Operations;
 use crate::store::Change;
 
-/// An action on entries.
+/// An action of the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PageAction {
+    Change(EntryAction),
+    ReleaseAs,
+    Reevaluate,
+    Pause,
+    Resume,
+}
+
+impl PageAction {
+    pub(super) fn read(name: &str) -> Result<Self, PageError> {
+        let other = [Self::ReleaseAs, Self::Reevaluate, Self::Pause, Self::Resume];
+        let other = other.into_iter().find(|action| action.name() == name);
+        other.map_or_else(|| EntryAction::read(name).map(Self::Change), Ok)
+    }
+
+    /// The name in a path, and in the audit table.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Change(action) => action.name(),
+            Self::ReleaseAs => "release-as",
+            Self::Reevaluate => "reevaluate",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+        }
+    }
+
+    /// The title of an outcome.
+    pub(super) fn done(self, record: &AuditRecord) -> String {
+        let target = record.target.as_deref().unwrap_or_default();
+        match self {
+            Self::Change(action) => format!("{} {}", entries(record.entries), action.past()),
+            Self::ReleaseAs => format!("Entry released as {target}"),
+            Self::Reevaluate => format!("{} passed", entries(record.entries)),
+            Self::Pause => format!("Paused: {target}"),
+            Self::Resume => format!("Resumed: {target}"),
+        }
+    }
+
+    /// What happens next.
+    pub(super) const fn next(self) -> &'static str {
+        match self {
+            Self::Change(EntryAction::Replay | EntryAction::Retry | EntryAction::Release)
+            | Self::ReleaseAs => "The inbox delivers the events now. An entry shows its attempts.",
+            Self::Change(EntryAction::Drop) => "The inbox does not deliver these events.",
+            Self::Change(EntryAction::Purge) => "The bodies are deleted.",
+            Self::Reevaluate => {
+                "An entry that passes is delivered now. An entry that needs a confirmation stays quarantined until the status \
+                 API confirms it."
+            }
+            Self::Pause => {
+                "Running attempts finish. The inbox still stores events, and their senders get 200."
+            }
+            Self::Resume => "The inbox delivers the waiting events now.",
+        }
+    }
+}
+
+/// An action that changes entries in pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EntryAction {
     Replay,
@@ -19,7 +79,9 @@ impl EntryAction {
 
     pub(super) fn read(name: &str) -> Result<Self, PageError> {
         let action = Self::ALL.into_iter().find(|action| action.name() == name);
-        action.ok_or_else(|| PageError::unknown("the page has no such action: choose one on an entry or in the list"))
+        action.ok_or_else(|| {
+            PageError::unknown("the page has no such action: choose one on an entry or in the list")
+        })
     }
 
     /// The name in a path, and in the audit table.
@@ -93,9 +155,9 @@ impl EntryAction {
         match self {
             Self::Replay => Some("An attempt that has begun cannot be taken back."),
             Self::Retry => None,
-            Self::Release => {
-                Some("An attempt that has begun cannot be taken back. Look at the entry before you release it.")
-            }
+            Self::Release => Some(
+                "An attempt that has begun cannot be taken back. Look at the entry before you release it.",
+            ),
             Self::Drop => Some(
                 "A replay delivers a dropped event while its body exists. An entry without an event or a generation cannot be \
                  replayed.",
