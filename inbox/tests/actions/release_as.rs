@@ -12,7 +12,7 @@ async fn releases_an_entry_as_an_event(site: ActionSite) {
     let form = site.get(&format!("{RELEASE_AS}?ids=1")).await;
     form.shows(
         200,
-        &["Release entry 1 as an event", "quarantined for event-unknown", "completed failed timeout"],
+        &["Release entry 1 as an event", "quarantined for schema-invalid", "completed failed timeout"],
     );
     let asked = site.get(&format!("{RELEASE_AS}?ids=1&as=completed&generation_id=")).await;
     let named = format!("delivers the entry as completed of generation {} on hook veo3", generation(1));

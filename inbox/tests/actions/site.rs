@@ -203,7 +203,7 @@ impl ActionSite {
     /// Stores a delivery in which the gate finds no event.
     pub(crate) async fn without_event(&self, generation: &str) {
         let headers =
-            headers(&[(header::VERDICT, Verdict::Quarantined.name()), (header::REASON, "event-unknown")]);
+            headers(&[(header::VERDICT, Verdict::Quarantined.name()), (header::REASON, "schema-invalid")]);
         self.receive(&headers, completed(generation)).await;
     }
 
