@@ -1,5 +1,6 @@
 //! `blobgate inbox`: runs the durable inbox, and operates a running one.
 
+mod admin_token;
 mod audit;
 mod backup;
 mod change;

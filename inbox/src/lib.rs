@@ -58,6 +58,7 @@ mod wake;
 mod watch;
 pub mod yaml;
 
+pub use access::{AccessRole, AccessToken, InvalidAccessToken, check_tokens};
 pub use key::{InvalidKey, WebhookKeys};
 pub use listen::{MAX_HEAD, MAX_HEADERS};
 pub use notify::{

@@ -2,7 +2,7 @@
 
 use super::visitor::Visitor;
 use crate::admin::Problem;
-use crate::service::{self, ProblemCode};
+use crate::service;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use minijinja::value::{Serde, Value};
@@ -45,8 +45,11 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("action_release_as.html", include_str!("templates/action_release_as.html")),
         ("action_selected.html", include_str!("templates/action_selected.html")),
         ("layout.html", include_str!("templates/layout.html")),
+        ("next.html", include_str!("templates/next.html")),
         ("overview.html", include_str!("templates/overview.html")),
         ("problem.html", include_str!("templates/problem.html")),
+        ("sign_in.html", include_str!("templates/sign_in.html")),
+        ("visitor.html", include_str!("templates/visitor.html")),
     ] {
         let added = environment.add_template(name, text);
         debug_assert!(added.is_ok(), "{added:?}");
@@ -79,28 +82,8 @@ pub(super) fn render(
 }
 
 impl PageError {
-    /// A view that does not exist.
-    pub(super) fn unknown(detail: &str) -> Self {
-        Self { status: StatusCode::NOT_FOUND, title: "The page has no such view", detail: detail.to_owned() }
-    }
-
-    /// A form that cannot be read.
-    pub(super) fn of_form(status: StatusCode) -> Self {
-        let code = if status == StatusCode::PAYLOAD_TOO_LARGE {
-            ProblemCode::BodyTooLarge
-        } else {
-            ProblemCode::BodyInvalid
-        };
-        Self {
-            status,
-            title: code.title(),
-            detail: "the form cannot be read: use the form of the page".to_owned(),
-        }
-    }
-
-    /// A value of the query or the form is wrong.
-    pub(super) fn wrong(detail: impl Into<String>) -> Self {
-        Self { detail: detail.into(), ..Self::from(service::BadRequest::IdsOrFilter) }
+    pub(super) fn new(status: StatusCode, title: &'static str, detail: String) -> Self {
+        Self { status, title, detail }
     }
 }
 

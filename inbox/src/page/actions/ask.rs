@@ -4,9 +4,15 @@ use super::super::render::{Html, PageError, Place, render};
 use super::super::{PageState, Visitor};
 use super::fields::{ActionFields, FieldPair, entries_link, link, pairs};
 use super::words::{EntryAction, entries};
-use crate::service::{ChangePreview, ChangeRequest, RefusalCount, StateCount};
+use crate::admin::Admin;
+use crate::service::{ChangePreview, ChangeRequest, EntryState, RefusalCount, StateCount};
 use axum::extract::{Path, Query, State};
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// The time in which a preview starts pieces: a view comes within a second.
+const MAX_PREVIEW: Duration = Duration::from_millis(500);
 
 #[derive(Serialize)]
 struct AskView {
@@ -54,16 +60,15 @@ pub(super) async fn show(
 ) -> Result<Html, PageError> {
     let action = EntryAction::read(&action)?;
     let selection = ActionFields::new(query).selection()?;
-    let preview = admin.operations.preview(action.change(&admin.operations), &selection).await?;
-    let ChangePreview { would_change, would_refuse, until } = preview;
+    let PreviewSum { would_change, would_refuse, until, is_whole } =
+        PreviewSum::count(&admin, action, &selection).await?;
     let total = would_change.iter().fold(0_i64, |sum, state| sum.saturating_add(state.count));
     let mut hidden = pairs(&selection);
-    if selection.filter.is_some() {
-        hidden.extend(until.map(|until| ("until", until.to_string())));
-    }
+    hidden.extend(until.map(|until| ("until", until.to_string())));
     let what = match selection.ids.as_ref().and_then(|ids| Some((ids.len(), ids.first()?))) {
         Some((1, id)) => format!("entry {id}"),
-        _ => entries(total),
+        _ if is_whole => entries(total),
+        _ => format!("at least {}", entries(total)),
     };
     let button = (total > 0).then(|| format!("{} {what}", action.verb()));
     let view = AskView {
@@ -80,6 +85,48 @@ pub(super) async fn show(
         selected: SelectedView::new(&selection),
     };
     render("action.html", &visitor, Place::Entries, &view)
+}
+
+/// The counts of a preview, which comes in pieces.
+struct PreviewSum {
+    would_change: Vec<StateCount>,
+    would_refuse: Vec<RefusalCount>,
+    /// The newest selected entry.
+    until: Option<i64>,
+    /// Whether the time was enough for every piece.
+    is_whole: bool,
+}
+
+impl PreviewSum {
+    async fn count(admin: &Admin, action: EntryAction, selection: &ChangeRequest) -> Result<Self, PageError> {
+        let began = Instant::now();
+        let (mut changes, mut refusals) =
+            (BTreeMap::<EntryState, i64>::new(), BTreeMap::<String, i64>::new());
+        let mut request = selection.clone();
+        let is_whole = loop {
+            let change = action.change(&admin.operations);
+            let ChangePreview { would_change, would_refuse, until, next } =
+                admin.operations.preview(change, &request).await?;
+            for StateCount { state, count } in would_change {
+                let sum = changes.entry(state).or_default();
+                *sum = sum.saturating_add(count);
+            }
+            for RefusalCount { why, count } in would_refuse {
+                let sum = refusals.entry(why).or_default();
+                *sum = sum.saturating_add(count);
+            }
+            if selection.filter.is_some() {
+                request.until = request.until.or(until);
+            }
+            request.after = next;
+            if next.is_none() || began.elapsed() >= MAX_PREVIEW {
+                break next.is_none();
+            }
+        };
+        let would_change = changes.into_iter().map(|(state, count)| StateCount { state, count }).collect();
+        let would_refuse = refusals.into_iter().map(|(why, count)| RefusalCount { why, count }).collect();
+        Ok(Self { would_change, would_refuse, until: request.until, is_whole })
+    }
 }
 
 impl SelectedView {

@@ -1,7 +1,9 @@
 //! Reads the fields of a query or a form.
 
+use super::super::form::CheckedForm;
 use super::super::render::PageError;
 use crate::service::{BadRequest, ChangeRequest, EntryFilter, read_id, read_number};
+use axum::http::StatusCode;
 use std::collections::BTreeSet;
 use url::form_urlencoded;
 
@@ -14,11 +16,8 @@ impl ActionFields {
         Self(pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect())
     }
 
-    pub(super) fn of_form(body: &[u8]) -> Self {
-        let pairs = form_urlencoded::parse(body);
-        let mut fields = Self::new(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())));
-        let _checked = fields.take_all("csrf");
-        fields
+    pub(super) fn of_form(form: &CheckedForm) -> Self {
+        Self::new(form.pairs().iter().cloned())
     }
 
     pub(super) fn take_all(&mut self, name: &str) -> Vec<String> {
@@ -52,7 +51,7 @@ impl ActionFields {
             filter.read(&name, &value)?;
         }
         if ids.is_empty() && filter.is_empty() {
-            return Err(PageError::wrong(
+            return Err(wrong(
                 "no entry is selected: choose entries in the list, or a filter with at least one condition",
             ));
         }
@@ -67,11 +66,19 @@ impl ActionFields {
     pub(super) fn end(self) -> Result<(), PageError> {
         match self.0.into_iter().next() {
             None => Ok(()),
-            Some((name, _)) => {
-                Err(PageError::wrong(format!("unknown field {name:?}: use the buttons of the page")))
-            }
+            Some((name, _)) => Err(wrong(format!("unknown field {name:?}: use the buttons of the page"))),
         }
     }
+}
+
+/// A value of the query or the form is wrong.
+pub(super) fn wrong(detail: impl Into<String>) -> PageError {
+    PageError::new(StatusCode::BAD_REQUEST, "A value of the request is wrong", detail.into())
+}
+
+/// A view that does not exist.
+pub(super) fn unknown(detail: &str) -> PageError {
+    PageError::new(StatusCode::NOT_FOUND, "There is no such view", detail.to_owned())
 }
 
 /// A name and a value of a query or a hidden field.

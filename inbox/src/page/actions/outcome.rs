@@ -3,7 +3,7 @@
 use super::super::render::{Html, PageError, Place, render};
 use super::super::{PageState, Visitor};
 use super::ask::RefusedView;
-use super::fields::{ActionFields, FieldPair, join, link, pairs};
+use super::fields::{ActionFields, FieldPair, join, link, pairs, unknown};
 use super::words::{EntryAction, PageAction};
 use crate::admin::Admin;
 use crate::service::{AuditRecord, AuditRequest, ChangeRequest, ProblemCode};
@@ -118,7 +118,7 @@ async fn record(admin: &Admin, action: PageAction, id: i64) -> Result<AuditRecor
     let request = AuditRequest { before: id.checked_add(1), limit: Some(1), entry: None };
     let found = admin.operations.audit(&request).await?.actions.pop();
     let found = found.filter(|record| record.id == id && record.action == action.name());
-    found.ok_or_else(|| PageError::unknown("the audit has no such row of this action: look at the audit"))
+    found.ok_or_else(|| unknown("the audit has no such row of this action: look at the audit"))
 }
 
 /// The reasons of now.

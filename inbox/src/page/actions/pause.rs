@@ -1,15 +1,14 @@
 //! Pauses deliveries, and resumes them.
 
+use super::super::form::CheckedForm;
 use super::super::render::{Html, PageError, Place, render};
 use super::super::{PageState, Visitor};
-use super::caller;
 use super::fields::{ActionFields, FieldPair, link};
 use super::words::PageAction;
 use crate::admin::Admin;
 use crate::service::{ActivePause, BadRequest, EventKind, PauseTarget, read_hook};
 use axum::extract::{Query, State};
 use axum::response::Redirect;
-use bytes::Bytes;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -59,13 +58,9 @@ pub(super) async fn ask_resume(
     ask(&admin, &visitor, PageAction::Resume, read_target(ActionFields::new(query))?).await
 }
 
-pub(super) async fn pause(
-    State(admin): PageState,
-    visitor: Visitor,
-    body: Bytes,
-) -> Result<Redirect, PageError> {
-    let target = read_target(ActionFields::of_form(&body))?;
-    let paused = admin.operations.pause(caller(&visitor)?, &target).await?;
+pub(super) async fn pause(State(admin): PageState, form: CheckedForm) -> Result<Redirect, PageError> {
+    let target = read_target(ActionFields::of_form(&form))?;
+    let paused = admin.operations.pause(form.caller(), &target).await?;
     // A pause that exists already has no row.
     let path = paused
         .action
@@ -73,13 +68,9 @@ pub(super) async fn pause(
     Ok(Redirect::to(&path))
 }
 
-pub(super) async fn resume(
-    State(admin): PageState,
-    visitor: Visitor,
-    body: Bytes,
-) -> Result<Redirect, PageError> {
-    let target = read_target(ActionFields::of_form(&body))?;
-    let resumed = admin.operations.resume(caller(&visitor)?, &target).await?;
+pub(super) async fn resume(State(admin): PageState, form: CheckedForm) -> Result<Redirect, PageError> {
+    let target = read_target(ActionFields::of_form(&form))?;
+    let resumed = admin.operations.resume(form.caller(), &target).await?;
     let path = resumed.action.map_or_else(|| "/page/actions/pause".to_owned(), |row| outcome("resume", row));
     Ok(Redirect::to(&path))
 }

@@ -5,15 +5,15 @@
 mod form;
 mod list;
 
+use super::super::form::CheckedForm;
 use super::super::render::{Html, PageError, Place, render};
 use super::super::{PageState, Visitor};
 use super::ask::SelectedView;
-use super::caller;
 use super::fields::{ActionFields, FieldPair, link, pairs};
 use super::words::entries;
 use crate::entry::QuarantineReason;
 use crate::service::waivable;
-use axum::extract::{Multipart, Query, State};
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use form::{ReevaluateForm, ReevaluateStep};
 use list::{JudgedList, ListLine};
@@ -77,21 +77,20 @@ pub(in crate::page::actions) async fn ask(
 pub(in crate::page::actions) async fn run(
     State(admin): PageState,
     visitor: Visitor,
-    multipart: Multipart,
+    form: CheckedForm,
 ) -> Result<Response, PageError> {
-    let form = ReevaluateForm::read(multipart).await?;
+    let caller = form.caller().clone();
     let _permit = ONE_AT_A_TIME.acquire().await;
-    let form = form.parse().await?;
-    let caller = caller(&visitor)?;
+    let form = ReevaluateForm::read(form).await?;
     match form.step {
         ReevaluateStep::List => {
-            let list = JudgedList::judge(&admin, caller, &form.request(true)).await?;
+            let list = JudgedList::judge(&admin, &caller, &form.request(true)).await?;
             let view = JudgedView::new(list, form);
             Ok(render("action_reevaluate_list.html", &visitor, Place::Entries, &view)?.into_response())
         }
         ReevaluateStep::Apply => {
             let request = form.request(false);
-            let list = JudgedList::judge(&admin, caller, &request).await?;
+            let list = JudgedList::judge(&admin, &caller, &request).await?;
             let mut query: Vec<FieldPair> = Vec::new();
             query.extend(number("audit", list.audit));
             query.extend(list.stopped.map(|code| ("stopped", code.to_owned())));
@@ -110,7 +109,7 @@ fn number(name: &'static str, number: Option<i64>) -> Option<FieldPair> {
 }
 
 impl JudgedView {
-    fn new(list: JudgedList, form: form::ParsedForm) -> Self {
+    fn new(list: JudgedList, form: ReevaluateForm) -> Self {
         let waived = form.waive.iter().map(|code| ("waive", code.clone()));
         let shared: Vec<FieldPair> = pairs(&form.selection).into_iter().chain(waived).collect();
         let mut apply = shared.clone();

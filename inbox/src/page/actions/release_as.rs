@@ -1,16 +1,16 @@
 //! Releases one quarantined entry as the event that a person names.
 
-use super::super::render::{Html, PageError, Place, render};
+use super::super::form::CheckedForm;
+use super::super::refusal::VisitRefusal;
+use super::super::render::{PageError, Place, render};
 use super::super::{PageState, Visitor};
-use super::caller;
-use super::fields::{ActionFields, FieldPair, link};
+use super::fields::{ActionFields, FieldPair, link, wrong};
 use crate::service::{
     BadRequest, EntrySummary, Error, EventKind, ReleaseAsAnswer, ReleaseAsRequest, ReleaseOutcome,
 };
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
-use bytes::Bytes;
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -48,9 +48,10 @@ pub(super) async fn ask(
     Query(query): Query<Vec<(String, String)>>,
 ) -> Result<Response, PageError> {
     let fields = ReleaseAsFields::read(ActionFields::new(query))?;
+    let caller = visitor.caller().ok_or(VisitRefusal::NotSignedIn)?;
     let entry = admin.operations.show(fields.id).await?.entry;
     let dry_run = match fields.request(true) {
-        Some(request) => match admin.operations.release_as(caller(&visitor)?, &request).await {
+        Some(request) => match admin.operations.release_as(caller, &request).await {
             Ok(answer) => Some(Ok(answer)),
             Err(Error::ReleaseAs(why)) => Some(Err(why.to_string())),
             Err(error) => return Err(error.into()),
@@ -70,15 +71,11 @@ pub(super) async fn ask(
     Ok((status, render("action_release_as.html", &visitor, Place::Entries, &view)?).into_response())
 }
 
-pub(super) async fn release(
-    State(admin): PageState,
-    visitor: Visitor,
-    body: Bytes,
-) -> Result<Redirect, PageError> {
-    let fields = ReleaseAsFields::read(ActionFields::of_form(&body))?;
+pub(super) async fn release(State(admin): PageState, form: CheckedForm) -> Result<Redirect, PageError> {
+    let fields = ReleaseAsFields::read(ActionFields::of_form(&form))?;
     let request = fields.request(false);
-    let request = request.ok_or_else(|| PageError::wrong("the event is missing: choose one"))?;
-    let released = admin.operations.release_as(caller(&visitor)?, &request).await?;
+    let request = request.ok_or_else(|| wrong("the event is missing: choose one"))?;
+    let released = admin.operations.release_as(form.caller(), &request).await?;
     let row = released.action.map(|row| ("audit", row.to_string()));
     Ok(Redirect::to(&link("/page/actions/release-as/outcome", row.as_slice())))
 }
@@ -92,9 +89,7 @@ impl ReleaseAsFields {
         fields.end()?;
         match (ids.pop_first(), ids.is_empty()) {
             (Some(id), true) => Ok(Self { id, event, generation_id }),
-            _ => Err(PageError::wrong(
-                "an event belongs to one entry: open that entry, and choose the action there",
-            )),
+            _ => Err(wrong("an event belongs to one entry: open that entry, and choose the action there")),
         }
     }
 

@@ -1,8 +1,8 @@
 //! Changes entries in pieces, and redirects to the outcome, so that a reload changes nothing.
 
+use super::super::PageState;
+use super::super::form::CheckedForm;
 use super::super::render::PageError;
-use super::super::{PageState, Visitor};
-use super::caller;
 use super::fields::{ActionFields, FieldPair, join, link, pairs};
 use super::words::EntryAction;
 use crate::access::Caller;
@@ -10,7 +10,6 @@ use crate::admin::{Admin, Problem};
 use crate::service::{ChangeRequest, Error};
 use axum::extract::{Path, State};
 use axum::response::Redirect;
-use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -34,17 +33,16 @@ struct ChangeRun {
 
 pub(super) async fn change(
     State(admin): PageState,
-    visitor: Visitor,
     Path(action): Path<String>,
-    body: Bytes,
+    form: CheckedForm,
 ) -> Result<Redirect, PageError> {
     let action = EntryAction::read(&action)?;
-    let mut fields = ActionFields::of_form(&body);
+    let mut fields = ActionFields::of_form(&form);
     let (until, after) = (fields.take_number("until")?, fields.take_number("after")?);
     let audit = fields.take_number("audit")?;
     let request = ChangeRequest { until, after, action: audit, ..fields.selection()? };
     let run = ChangeRun { audit, ..ChangeRun::default() };
-    let run = run.run(&admin, caller(&visitor)?, action, request.clone()).await?;
+    let run = run.run(&admin, form.caller(), action, request.clone()).await?;
     Ok(Redirect::to(&link(&format!("/page/actions/{}/outcome", action.name()), &run.pairs(&request))))
 }
 

@@ -1,6 +1,7 @@
 //! The names and the texts of the actions.
 
 use super::super::render::PageError;
+use super::fields::unknown;
 use crate::service::AuditRecord;
 use crate::service::Operations;
 use crate::store::Change;
@@ -79,9 +80,7 @@ impl EntryAction {
 
     pub(super) fn read(name: &str) -> Result<Self, PageError> {
         let action = Self::ALL.into_iter().find(|action| action.name() == name);
-        action.ok_or_else(|| {
-            PageError::unknown("the page has no such action: choose one on an entry or in the list")
-        })
+        action.ok_or_else(|| unknown("the page has no such action: choose one on an entry or in the list"))
     }
 
     /// The name in a path, and in the audit table.
