@@ -82,6 +82,7 @@ impl ActionSite {
             receive: listen().await,
             admin: listen().await,
             metrics: None,
+            access_log: None,
             deliver_to,
             sign: None,
             verify: None,
