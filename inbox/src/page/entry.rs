@@ -41,7 +41,7 @@ struct DecisionView {
     code: String,
     meaning: String,
     remedy: Vec<ProsePiece>,
-    /// The page of the reason.
+    /// The page about the reason.
     href: String,
     /// `FIELD`, `FOUND` and `EXPECTED` of a detail.
     violation: Option<[String; 3]>,
@@ -146,7 +146,10 @@ impl DecisionView {
         Some(Self {
             meaning: reason.meaning(),
             remedy: pieces(&reason.remedy(), docs),
-            href: format!("{docs}/reference/reasons.html#{code}"),
+            href: match reason {
+                QuarantineReason::Gate(reason) => format!("{docs}/reference/reasons.html#{}", reason.code()),
+                _ => format!("{docs}/operate/quarantine.html"),
+            },
             detail: entry.detail.clone().filter(|_| violation.is_none()),
             violation,
             code,

@@ -70,6 +70,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.add_filter("ago", wording::ago);
     environment.add_filter("count", wording::count);
     environment.add_filter("size", wording::size);
+    environment.add_filter("url", wording::url);
     environment.add_filter("visible", visible::visible);
     for (name, text) in SOURCES {
         let added = environment.add_template(name, text);

@@ -61,6 +61,12 @@ pub(super) fn span(seconds: i64) -> String {
     }
 }
 
+/// A text as a value in the query of a path.
+#[expect(clippy::needless_pass_by_value, reason = "a filter gets its arguments by value")]
+pub(super) fn url(text: String) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
 /// A number with a comma before each three digits.
 pub(super) fn count(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
