@@ -11,9 +11,9 @@
 //! | `GET /why?generation=&job=&request_id=&entry=&hook=` | tells the story of a generation: expectation, deliveries, decisions and attempts by time, and the next steps. Exactly one of the first four parameters |
 //! | `POST /why` with `{"generation", "job", "request_id", "entry", "hook"}` | the same, and calls the status API about the generation; the call counts against `--reconcile-per-minute` |
 //! | `GET /stats` | counts entries by route, state and reason; with the space of the store and the calls to the status API |
+//! | `GET /audit?before=&limit=&entry=` | lists the actions of operators, the newest first; with `entry`, those that changed it |
 //! | `GET /traffic` | counts the deliveries of each minute of the last 24 hours, as this inbox saw them since its start |
 //! | `GET /refusals?hook=&reason=` | lists the refusals of the gates that this inbox has seen since its start, by hook and reason |
-//! | `GET /audit?before=&limit=&entry=` | lists the actions of operators, the newest first; with `entry`, those that changed it |
 //! | `GET`, `PUT`, `DELETE /pauses` | lists, sets and ends pauses: `{"hook", "event"}`, at least one of them |
 //! | `POST /expect` | stores the job of a generation: `{"hook", "generation_id", "job"}` |
 //! | `POST /reconcile` | makes the reconciler call the status API now; with `"dry_run": true` it lists the generations |
@@ -70,9 +70,9 @@ pub(crate) fn routes(admin: &Arc<Admin>) -> Router {
         .route("/entries", get(endpoints::list))
         .route("/entries/{id}", get(endpoints::show))
         .route("/stats", get(endpoints::stats))
+        .route("/audit", get(endpoints::audit))
         .route("/traffic", get(endpoints::traffic))
         .route("/refusals", get(endpoints::refusals))
-        .route("/audit", get(endpoints::audit))
         .route("/why", get(endpoints::why))
         .route("/pauses", get(endpoints::pauses))
         .route("/tail", get(endpoints::tail))
