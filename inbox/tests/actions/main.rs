@@ -21,6 +21,7 @@ macro_rules! on_both_stores {
     };
 }
 
+mod buttons;
 mod pause;
 mod pieces;
 mod reevaluate;

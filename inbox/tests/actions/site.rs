@@ -209,6 +209,11 @@ impl ActionSite {
         rows.collect()
     }
 
+    /// Runs a statement that the inbox has no request for.
+    pub(crate) async fn sql(&self, text: &'static str) {
+        run_sql(&self.place, text).await;
+    }
+
     async fn receive(&self, headers: &HeaderMap, body: String) {
         let mut request =
             Request::builder().method(Method::POST).uri(format!("http://{}/hooks/veo3", self.receive));
@@ -307,7 +312,6 @@ pub(crate) fn unescape(text: &str) -> String {
         .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
-/// Runs a statement that the inbox has no request for.
 async fn run_sql(place: &Place, text: &'static str) {
     match place {
         Place::Sqlite(path) => {
