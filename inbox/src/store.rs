@@ -175,7 +175,7 @@ pub(crate) trait RetentionStore: Send + Sync {
     /// Deletes entries without a body, and generations and tokens that were last seen before that.
     async fn purge_tombstones(&self, age: i64, limit: i64) -> Result<u64>;
     async fn purge_expectations(&self, age: i64, limit: i64) -> Result<usize>;
-    /// Deletes actions with their entries. Returns the number of rows.
+    /// Deletes up to `limit` entries of the oldest action, and the action with the last of them. Returns the number of rows.
     async fn purge_actions(&self, age: i64, limit: i64) -> Result<u64>;
     /// Deletes sums of delivered entries that are older than `age`, and adds up to `limit` differences to the sums. Returns their
     /// number.

@@ -171,6 +171,7 @@ pub(super) trait AuditStatements {
         entry: Option<i64>,
     ) -> Result<Vec<ActionRow>, Error>;
     async fn actions_on(&mut self, ids: &BTreeSet<i64>) -> Result<Vec<EntryAction>, Error>;
+    /// Deletes up to `limit` entries of the oldest action, and the action with the last of them. Returns the number of rows.
     async fn purge_actions(&mut self, before: i64, limit: i64) -> Result<u64, Error>;
 }
 
@@ -201,18 +202,19 @@ const ACTIONS_ON: &str = "
 SELECT k.entry_id, a.action, a.who FROM action_entry k JOIN action a ON a.id = k.action_id WHERE k.entry_id IN ({ids})
 ORDER BY k.action_id";
 
-/// The entries first: an action over a million entries must not keep a transaction open for long.
-const PURGE_ENTRIES: &str = "
-DELETE FROM action_entry WHERE (action_id, entry_id) IN (
-    SELECT k.action_id, k.entry_id FROM action a JOIN action_entry k ON k.action_id = a.id WHERE a.at <= $1 LIMIT $2{free})";
+const OLDEST: &str = "SELECT id FROM action WHERE at <= $1 ORDER BY at LIMIT 1";
 
-const PURGE_ACTIONS: &str = "
-DELETE FROM action WHERE id IN (SELECT id FROM action WHERE at <= $1 ORDER BY at LIMIT $2{free})
-    AND NOT EXISTS (SELECT 1 FROM action_entry k WHERE k.action_id = action.id)";
+/// The last of the first `$2` entries of an action: a transaction over a million entries would be too long.
+const LAST_OF_PIECE: &str = "
+SELECT max(entry_id) FROM (SELECT entry_id FROM action_entry WHERE action_id = $1 ORDER BY entry_id LIMIT $2) AS k";
 
-/// `$free` skips rows that another inbox deletes.
+const PURGE_ENTRIES: &str = "DELETE FROM action_entry WHERE action_id = $1 AND entry_id <= $2";
+
+const PURGE_ACTION: &str = "DELETE FROM action WHERE id = $1";
+
+/// `$free` skips an action that another inbox deletes.
 macro_rules! auditing {
-    ($connection:ty, $free_entries:literal, $free_actions:literal) => {
+    ($connection:ty, $free:literal) => {
         impl AuditStatements for $connection {
             async fn note(&mut self, now: i64, action: &NewAction, ids: &[i64]) -> Result<i64, Error> {
                 let entries = i64::try_from(ids.len()).unwrap_or(i64::MAX);
@@ -271,11 +273,18 @@ macro_rules! auditing {
             }
 
             async fn purge_actions(&mut self, before: i64, limit: i64) -> Result<u64, Error> {
-                let mut deleted = 0_u64;
-                for (statement, free) in [(PURGE_ENTRIES, $free_entries), (PURGE_ACTIONS, $free_actions)] {
-                    let sql = AssertSqlSafe(statement.replace("{free}", free));
-                    let gone = query(sql).bind(before).bind(limit).execute(&mut *self).await?;
-                    deleted = deleted.saturating_add(gone.rows_affected());
+                let sql = AssertSqlSafe(format!("{OLDEST}{}", $free));
+                let Some(id): Option<i64> = query_scalar(sql).bind(before).fetch_optional(&mut *self).await?
+                else {
+                    return Ok(0);
+                };
+                let last: Option<i64> =
+                    query_scalar(LAST_OF_PIECE).bind(id).bind(limit).fetch_one(&mut *self).await?;
+                let entries = query(PURGE_ENTRIES).bind(id).bind(last.unwrap_or_default());
+                let mut deleted = entries.execute(&mut *self).await?.rows_affected();
+                if i64::try_from(deleted).is_ok_and(|deleted| deleted < limit) {
+                    let action = query(PURGE_ACTION).bind(id).execute(&mut *self).await?;
+                    deleted = deleted.saturating_add(action.rows_affected());
                 }
                 Ok(deleted)
             }
@@ -283,5 +292,5 @@ macro_rules! auditing {
     };
 }
 
-auditing!(SqliteConnection, "", "");
-auditing!(PgConnection, " FOR UPDATE OF k SKIP LOCKED", " FOR UPDATE SKIP LOCKED");
+auditing!(SqliteConnection, "");
+auditing!(PgConnection, " FOR UPDATE SKIP LOCKED");

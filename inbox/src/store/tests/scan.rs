@@ -197,7 +197,10 @@ async fn no_statement_reads_a_whole_table_in_sqlite() {
             assert!(format!("{plan:?}").contains(index), "{name}: {plan:?}");
         }
         // The sums have told that the partial index is small.
-        let is_few = |step: &String| name.contains("by Few(") && step.contains(" USING INDEX ");
+        let is_few = |step: &String| {
+            name.contains("by Few(")
+                && (step.contains(" USING INDEX ") || step.contains(" USING COVERING INDEX "))
+        };
         let scans = plan.into_iter().map(|(.., step)| step).filter(|step| reads_all(step) && !is_few(step));
         let scans = scans.collect::<Vec<_>>().join("; ");
         found.push((name, scans));
@@ -266,7 +269,10 @@ async fn no_statement_reads_a_whole_table_in_postgres() {
         check_oldest(&name, &plan.to_string());
         let mut scans = Vec::new();
         walk(&plan[0]["Plan"], false, &mut scans);
-        scans.retain(|scan| !(name.contains("by Few(") && scan.starts_with("Index Scan")));
+        scans.retain(|scan| {
+            !(name.contains("by Few(")
+                && (scan.starts_with("Index Scan") || scan.starts_with("Index Only Scan")))
+        });
         found.push((name, scans.join("; ")));
     }
     check(found, 70);
@@ -284,6 +290,8 @@ FROM (SELECT n, CASE n % 20 WHEN 0 THEN CASE n % 100 WHEN 0 THEN 'in_flight' ELS
 INSERT INTO entry (id, lane, state, hook, generation, event, authenticated, digest, size, route, seen, received_at, seen_at, due_at, ended_at)
 SELECT n, 'observed', 'delivered', 'watched', 'g' || n, 'completed', false, sha256(n::text::bytea), 1000, 'watched/observed/completed', 1, n, n, n, n
 FROM generate_series(20001, 30000) AS n;
+INSERT INTO action (at, action, entries) SELECT n, 'drop', 3 FROM generate_series(1, 10000) AS n;
+INSERT INTO action_entry SELECT n, n * 3 + k FROM generate_series(1, 10000) AS n, generate_series(0, 2) AS k;
 INSERT INTO payload SELECT id, '', '', '' FROM entry;
 INSERT INTO attempt SELECT id, n, id, 1000, 500, 'no' FROM entry, generate_series(1, 3) AS n WHERE id % 10 = 0;
 INSERT INTO generation (hook, generation, token_id, completed_id, seen_at) SELECT hook, generation, token_id, id, id FROM entry;
