@@ -9,7 +9,7 @@ use crate::store::place::OpenSettings;
 use crate::store::{
     ActionRow, Announcement, AnnouncementOutcome, ArrivalOutcome, ArrivalStore, AttemptRow, CallBudget,
     Change, ChangeResult, ChangeStore, ClaimRequest, ClaimedBatch, ClaimedEntry, CommittedBatch,
-    CountedEntries, Cursor, DatedPause, DeliveryStore, EntryAction, EntryGroup, EntryRow, EntrySelection,
+    CountedEntries, Cursor, DatedPause, DeliveryStore, EntryActor, EntryGroup, EntryRow, EntrySelection,
     Expectation, ExpectationStore, FileWatch, Filter, FinishedAttempt, FollowPage, ListedEntries, NewAction,
     NextCall, OpenError, Pause, Place, QuarantinedEntry, ReadStore, ReleaseResult, Restriction, Result,
     RetentionStore, SearchKey, SelectedIds, StatusAnswer, StatusCall, Store, StoreError, StoreHandle,
@@ -328,7 +328,7 @@ impl ReadStore for BreakableStore {
         self.0.expectation(hook, generation).await
     }
 
-    async fn actions_on(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryAction>> {
+    async fn actions_on(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryActor>> {
         self.0.actions_on(ids).await
     }
 

@@ -10,6 +10,7 @@ mod claim;
 mod error;
 mod expect;
 mod filter;
+mod id_list;
 mod notification;
 pub(crate) mod place;
 mod postgres;
@@ -25,7 +26,7 @@ pub(crate) use crate::decide::ArrivalOutcome;
 use crate::decide::QuarantineRoom;
 use crate::health::{Fault, Faults};
 use async_trait::async_trait;
-pub(crate) use audit::{ActionKind, ActionRow, EntryAction, NewAction};
+pub(crate) use audit::{ActionKind, ActionRow, EntryActor, NewAction};
 pub(crate) use change::{Change, ChangeRefusal, ChangeResult, RetryPace, moment};
 pub(crate) use claim::{AttemptClass, ClaimRequest, ClaimedBatch, Pick};
 pub use error::{CopyError, IntegrityError, OpenError, SettingsError, SourceError, StoreError};
@@ -234,7 +235,7 @@ pub(crate) trait ReadStore: Send + Sync {
     /// Up to `limit` actions with an id below `before`, the newest first; those on one entry only, if named.
     async fn actions(&self, before: Option<i64>, limit: i64, entry: Option<i64>) -> Result<Vec<ActionRow>>;
     /// The actions on each of these entries, the oldest first.
-    async fn actions_on(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryAction>>;
+    async fn actions_on(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryActor>>;
     /// The path and the headers of a hook's newest entry.
     async fn newest_head(&self, hook: &str) -> Result<Option<StoredHead>>;
     /// The cursor after all committed entries. No later commit can come before it.

@@ -1,6 +1,6 @@
 //! The audit: the transaction of an operator's change writes the action too. Both stores run the same statements.
 
-use super::change::{Change, list};
+use super::id_list::list;
 use super::{ArrivalOutcome, ReleaseResult};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
@@ -64,18 +64,6 @@ impl ActionKind {
     }
 }
 
-impl From<Change> for ActionKind {
-    fn from(change: Change) -> Self {
-        match change {
-            Change::Replay => Self::Replay,
-            Change::Retry(_) => Self::Retry,
-            Change::Release => Self::Release,
-            Change::Drop => Self::Drop,
-            Change::Purge => Self::Purge,
-        }
-    }
-}
-
 /// An operator's action, which the transaction of a change writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NewAction {
@@ -132,7 +120,7 @@ impl ActionRow {
 
 /// An action on an entry.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
-pub(crate) struct EntryAction {
+pub(crate) struct EntryActor {
     pub(crate) entry_id: i64,
     pub(crate) action: String,
     pub(crate) who: Option<String>,
@@ -170,7 +158,7 @@ pub(super) trait AuditStatements {
         limit: i64,
         entry: Option<i64>,
     ) -> Result<Vec<ActionRow>, Error>;
-    async fn actions_on(&mut self, ids: &BTreeSet<i64>) -> Result<Vec<EntryAction>, Error>;
+    async fn actions_on(&mut self, ids: &BTreeSet<i64>) -> Result<Vec<EntryActor>, Error>;
     /// Deletes up to `limit` entries of the oldest action, and the action with the last of them. Returns the number of rows.
     async fn purge_actions(&mut self, before: i64, limit: i64) -> Result<u64, Error>;
 }
@@ -267,7 +255,7 @@ macro_rules! auditing {
                 }
             }
 
-            async fn actions_on(&mut self, ids: &BTreeSet<i64>) -> Result<Vec<EntryAction>, Error> {
+            async fn actions_on(&mut self, ids: &BTreeSet<i64>) -> Result<Vec<EntryActor>, Error> {
                 let sql = AssertSqlSafe(ACTIONS_ON.replace("{ids}", &list(ids)));
                 query_as(sql).persistent(false).fetch_all(self).await
             }

@@ -6,7 +6,7 @@ pub(super) mod scan;
 mod select;
 pub(super) mod story;
 
-use super::change::list;
+use super::id_list::list;
 use super::row::{
     AttemptRow, DatedPause, EntryGroup, EntryRow, Expectation, QuarantinedEntry, StoredHead, StoredPayload,
 };

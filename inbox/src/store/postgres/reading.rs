@@ -4,7 +4,7 @@ use super::{NOW, Postgres};
 use crate::store::audit::AuditStatements;
 use crate::store::read::{ReadStatements, SelectStatements};
 use crate::store::{
-    ActionRow, AttemptRow, CountedEntries, Cursor, DatedPause, EntryAction, EntryGroup, EntryRow,
+    ActionRow, AttemptRow, CountedEntries, Cursor, DatedPause, EntryActor, EntryGroup, EntryRow,
     EntrySelection, Expectation, Filter, FollowPage, ListedEntries, QuarantinedEntry, ReadStore, Restriction,
     Result, SearchKey, SelectedIds, StoredHead, StoredPayload,
 };
@@ -109,7 +109,7 @@ impl ReadStore for Postgres {
         reading!(self, |connection| connection.expectation(hook, generation).await?)
     }
 
-    async fn actions_on(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryAction>> {
+    async fn actions_on(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryActor>> {
         reading!(self, |connection| connection.actions_on(ids).await?)
     }
 

@@ -3,7 +3,8 @@
 
 use super::{COLUMNS, Conditions};
 use crate::entry::{EntryState, Lane};
-use crate::store::change::{CANDIDATES, list};
+use crate::store::change::CANDIDATES;
+use crate::store::id_list::list;
 use crate::store::{Filter, Restriction};
 use sqlx::FromRow;
 

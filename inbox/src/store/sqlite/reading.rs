@@ -4,7 +4,7 @@ use super::Sqlite;
 use crate::store::audit::AuditStatements;
 use crate::store::read::{ReadStatements, SelectStatements};
 use crate::store::{
-    ActionRow, AttemptRow, CountedEntries, Cursor, DatedPause, EntryAction, EntryGroup, EntryRow,
+    ActionRow, AttemptRow, CountedEntries, Cursor, DatedPause, EntryActor, EntryGroup, EntryRow,
     EntrySelection, Expectation, Filter, FollowPage, ListedEntries, QuarantinedEntry, ReadStore, Restriction,
     Result, SearchKey, SelectedIds, StoredHead, StoredPayload,
 };
@@ -108,7 +108,7 @@ impl ReadStore for Sqlite {
         Ok(self.reads.acquire().await?.expectation(hook, generation).await?)
     }
 
-    async fn actions_on(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryAction>> {
+    async fn actions_on(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryActor>> {
         Ok(self.reads.acquire().await?.actions_on(ids).await?)
     }
 
