@@ -10,7 +10,10 @@
 //! | `GET /tail?after=&until=&with=&limit=` and the filters of `/entries` | `read` | lists entries after a cursor, in commit order; `next` is the `after` of the next page; without `after`: no entry, and the newest cursor. `with=came` adds the payload as received, `with=delivery` as delivered |
 //! | `GET /why?generation=&job=&request_id=&entry=&hook=` | `read` | tells the story of a generation: expectation, deliveries, decisions and attempts by time, and the next steps. Exactly one of the first four parameters |
 //! | `POST /why` with `{"generation", "job", "request_id", "entry", "hook"}` | `operate` | the same, and calls the status API about the generation; the call counts against `--reconcile-per-minute` |
-//! | `GET /stats` | `read` | counts entries by route, state and reason |
+//! | `GET /stats` | `read` | counts entries by route, state and reason; with the space of the store and the calls to the status API |
+//! | `GET /audit?before=&limit=&entry=` | `read` | lists the actions of operators, the newest first; with `entry`, those that changed it |
+//! | `GET /traffic` | `read` | counts the deliveries of each minute of the last 24 hours, as this inbox saw them since its start |
+//! | `GET /refusals?hook=&reason=` | `read` | lists the refusals of the gates that this inbox has seen since its start, by hook and reason |
 //! | `GET /pauses` | `read` | lists pauses |
 //! | `PUT /pauses`, `DELETE /pauses` | `operate` | sets and ends pauses: `{"hook", "event"}`, at least one of them |
 //! | `POST /expect` | `expect` | stores the job of a generation: `{"hook", "generation_id", "job"}` |
@@ -109,6 +112,9 @@ fn endpoints() -> Vec<Endpoint> {
         Endpoint::new(Read, GET, "/entries", endpoints::list),
         Endpoint::new(Read, GET, "/entries/{id}", endpoints::show),
         Endpoint::new(Read, GET, "/stats", endpoints::stats),
+        Endpoint::new(Read, GET, "/audit", endpoints::audit),
+        Endpoint::new(Read, GET, "/traffic", endpoints::traffic),
+        Endpoint::new(Read, GET, "/refusals", endpoints::refusals),
         Endpoint::new(Read, GET, "/why", endpoints::why),
         Endpoint::new(Read, GET, "/pauses", endpoints::pauses),
         Endpoint::new(Read, GET, "/tail", endpoints::tail),

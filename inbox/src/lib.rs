@@ -11,11 +11,13 @@
 //! | `incidents`, `notify` | tell a person by a signed call |
 //! | `retention`, `space` | delete old bodies, and limit the space |
 //! | [`service`] | the operator's actions; `admin` puts them on HTTP, and `page` in front of people |
+//! | `access_log`, `refusal_rings`, `traffic` | the refusals of the gates, and deliveries by minute |
 //! | `access` | the clients of the admin listener, and what each may do |
 //!
 //! [`serve()`] runs all of them.
 
 mod access;
+mod access_log;
 mod admin;
 mod arrival;
 mod attempt_headers;
@@ -43,6 +45,7 @@ mod reconcile;
 mod reevaluate;
 #[cfg(test)]
 mod reference;
+mod refusal_rings;
 mod refusals;
 mod release;
 mod request_ids;
@@ -52,6 +55,7 @@ pub mod service;
 mod signatures;
 mod space;
 pub mod store;
+mod traffic;
 mod wake;
 mod watch;
 

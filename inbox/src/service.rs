@@ -2,6 +2,7 @@
 //!
 //! Times are RFC 3339 in UTC.
 
+mod audit;
 mod change;
 mod entries;
 mod error;
@@ -14,17 +15,20 @@ mod payload;
 mod problem;
 mod reconcile;
 mod reevaluate;
+mod refusals;
 mod release;
 mod retries;
 mod stats;
 mod story;
 mod tail;
+mod traffic;
 
 use crate::handles::InboxHandles;
 use crate::reconcile::{Releaser, StatusCaller};
 use crate::store::StoreError;
 use ::time::OffsetDateTime;
 use ::time::macros::format_description;
+pub use audit::{AuditPage, AuditRecord, AuditRequest};
 pub use change::{ChangeAnswer, ChangePreview, ChangeRequest, EntryRefusal, RefusalCount, StateCount};
 pub(crate) use entries::read_id;
 pub use entries::{AttemptRecord, EntryDetail, EntryPage, EntrySummary, ListRequest};
@@ -41,9 +45,12 @@ pub use payload::{BodyEncoding, EntryPayload, HeaderLine};
 pub use problem::{ProblemCode, ProblemDocument};
 pub use reconcile::{ReconcileAnswer, ReconcilePreview, ReconcileQuestion, ReconcileRequest};
 pub use reevaluate::{ReevaluateAnswer, ReevaluateRequest, waivable};
+pub use refusals::{GateRefusal, RefusalGroup, RefusalPage, RefusalRequest};
 pub use release::{ReleaseAsAnswer, ReleaseAsRequest, ReleaseOutcome};
 pub(crate) use retries::Retries;
-pub use stats::{FailureStatus, FaultStatus, InboxStats, RefusalStatus, RouteStats};
+pub use stats::{
+    BudgetStatus, FailureStatus, FaultStatus, InboxStats, RefusalStatus, RouteStats, SpaceStatus,
+};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -53,6 +60,7 @@ pub use story::{
 };
 pub use tail::{TailEntry, TailPage, TailRequest, TailWith, check_cursor};
 use tokio::sync::Notify;
+pub use traffic::{TrafficAnswer, TrafficMinute};
 
 /// The operator's actions. Each is a method, in the file of its subject.
 pub(crate) struct Operations {
@@ -69,6 +77,8 @@ pub(crate) struct Operations {
     pub(crate) warned_of_no_provider: AtomicBool,
     /// The time from an expectation to the first call, in microseconds.
     pub(crate) reconcile_after: i64,
+    /// Whether a listener takes Envoy's access log.
+    pub(crate) receives_refusals: bool,
 }
 
 /// A change waits for others, as long as a statement may take, and then for its own.

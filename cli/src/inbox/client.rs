@@ -6,10 +6,10 @@ use crate::net_error::cause;
 use crate::option::{UsageError, parse_admin_url};
 use anyhow::{Result, anyhow};
 use blobgate_inbox::service::{
-    ChangeAnswer, ChangePreview, ChangeRequest, EntryDetail, EntryPage, ExpectAnswer, ExpectRequest,
-    InboxStats, ListRequest, PauseAnswer, PauseTarget, ProblemDocument, ReconcileAnswer, ReconcilePreview,
-    ReconcileRequest, ReevaluateAnswer, ReevaluateRequest, ReleaseAsAnswer, ReleaseAsRequest, StoryAnswer,
-    StoryRequest, TailPage, TailRequest,
+    AuditPage, AuditRequest, ChangeAnswer, ChangePreview, ChangeRequest, EntryDetail, EntryPage,
+    ExpectAnswer, ExpectRequest, InboxStats, ListRequest, PauseAnswer, PauseTarget, ProblemDocument,
+    ReconcileAnswer, ReconcilePreview, ReconcileRequest, ReevaluateAnswer, ReevaluateRequest, RefusalPage,
+    RefusalRequest, ReleaseAsAnswer, ReleaseAsRequest, StoryAnswer, StoryRequest, TailPage, TailRequest,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
@@ -127,8 +127,16 @@ impl InboxClient {
         self.get("/tail", &request.pairs()).await
     }
 
+    pub(super) async fn audit(&self, request: &AuditRequest) -> Result<AuditPage> {
+        self.get("/audit", &request.pairs()).await
+    }
+
     pub(super) async fn stats(&self) -> Result<InboxStats> {
         self.get("/stats", &[]).await
+    }
+
+    pub(super) async fn refusals(&self, request: &RefusalRequest) -> Result<RefusalPage> {
+        self.get("/refusals", &request.pairs()).await
     }
 
     pub(crate) async fn story(&self, request: &StoryRequest) -> Result<StoryAnswer> {

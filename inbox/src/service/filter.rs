@@ -120,7 +120,7 @@ impl EntryFilter {
     }
 }
 
-fn once<T>(name: &'static str, place: &mut Option<T>, value: T) -> Result<(), BadRequest> {
+pub(super) fn once<T>(name: &'static str, place: &mut Option<T>, value: T) -> Result<(), BadRequest> {
     if place.replace(value).is_some() { Err(BadRequest::Twice(name)) } else { Ok(()) }
 }
 
