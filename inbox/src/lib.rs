@@ -59,6 +59,7 @@ mod traffic;
 mod wake;
 mod watch;
 
+pub use access::{AccessRole, AccessToken, InvalidAccessToken, check_tokens};
 pub use key::{InvalidKey, WebhookKeys};
 pub use listen::{MAX_HEAD, MAX_HEADERS};
 pub use notify::{
