@@ -1,6 +1,6 @@
 //! The access log listener: what an Envoy sends, and what anybody else on this machine can send.
 
-use super::{MAX_WAIT, ServedInbox};
+use super::{MAX_WAIT, ServedInbox, gate_headers};
 use axum::body::Bytes;
 use axum::http::{Method, Request};
 use h2::SendStream;
@@ -131,7 +131,7 @@ impl LoggedInbox {
 
     /// The inbox still takes events, and a refusal.
     async fn works(&self, reason: &str) {
-        self.inbox.post(&[]).await;
+        self.inbox.post(&gate_headers(&[])).await.assert_stored();
         assert_eq!(self.send(frame(&message("gate-1", &[refusal("veo3", reason, "id")]))).await, OK);
         assert_eq!(self.group(reason).await["count"], 1);
     }
@@ -247,6 +247,7 @@ async fn believes_no_gate_header_of_a_client() {
         // A reset stream, and an answer of a service.
         of_envoy(0, "http2.too_many_headers", &[]),
         of_envoy(404, "via_upstream", &[]),
+        of_envoy(0, "downstream_remote_disconnect", &[]),
         of_envoy(200, "direct_response", &[]),
         // Details with text that varies, and texts that a terminal could act on.
         of_envoy(503, "upstream_reset_before_response_started{connection_failure|m4rk}", &[]),
@@ -364,7 +365,7 @@ async fn a_thousand_streams_leave_room_for_deliveries() {
     }
     assert!((700..=744).contains(&refused), "{refused} of 1,000, of which 256 are open");
     let begun = Instant::now();
-    logged.inbox.post(&[]).await;
+    logged.inbox.post(&gate_headers(&[])).await.assert_stored();
     assert!(begun.elapsed() < Duration::from_secs(5));
     drop(waiting);
     // Their slots are free again.
