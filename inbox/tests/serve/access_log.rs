@@ -59,7 +59,7 @@ fn refusal(hook: &str, reason: &str, id: &str) -> Vec<u8> {
     let detail = field(2, field(1, "body: no JSON, expected JSON"));
     let common = [
         field(2, address),
-        field(5, [number(1, 1_796_040_000), number(2, 123_456_789)].concat()),
+        field(5, [number(1, 1_796_083_200), number(2, 123_456_789)].concat()),
         field(21, [field(1, "wasm.blobgate_detail"), field(2, [field(1, "type"), detail].concat())].concat()),
     ];
     let request = [

@@ -57,8 +57,7 @@ mod tests {
     #[test]
     fn every_page_of_a_remedy_is_in_the_book() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        for (name, _, remedy) in DETAILS {
-            assert!(find(&format!("{name}x")).is_some() == name.ends_with('.'), "{name}");
+        for (.., remedy) in DETAILS {
             let Some((_, page)) = remedy.split_once("(docs/") else { continue };
             let page = root.join("docs").join(page.split(')').next().unwrap());
             assert!(page.is_file(), "{}", page.display());
