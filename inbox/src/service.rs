@@ -104,7 +104,7 @@ fn named<'a>(ids: impl Iterator<Item = &'a i64>) -> String {
 }
 
 /// Microseconds since 1970, in RFC 3339.
-fn time(micros: i64) -> String {
+pub(crate) fn time(micros: i64) -> String {
     let at = i128::from(micros).saturating_mul(1_000);
     let at = OffsetDateTime::from_unix_timestamp_nanos(at).ok();
     // `Rfc3339` omits trailing zeros, but times of one length sort as text.
