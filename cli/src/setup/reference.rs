@@ -13,7 +13,7 @@ const EXAMPLE: &str = include_str!("example.yaml");
 fn rows() -> Vec<[String; 3]> {
     let ports = SetupPorts::default();
     let port = |port: u16| format!("`{port}`");
-    let rows: [(&str, String, &str); 24] = [
+    let rows: [(&str, String, &str); 25] = [
         (
             "host",
             "required".into(),
