@@ -7,6 +7,9 @@
     reason = "a test may panic: that is how it fails"
 )]
 
+#[path = "serve/access_log.rs"]
+mod access_log;
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
