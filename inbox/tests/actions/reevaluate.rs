@@ -141,7 +141,7 @@ async fn names_what_is_wrong_with_a_configuration_and_shows_none_of_it() {
         assert!(!answer.text.contains(SECRET), "{}", answer.text);
     }
     let kind = format!("multipart/form-data; boundary={BOUNDARY}");
-    site.post_as(REEVALUATE, &kind, "no form").await.shows(400, &["the form cannot be read"]);
+    site.post_as(REEVALUATE, &kind, "no form").await.shows(415, &["the body is no form"]);
     for selection in ["", "ids=x", "colour=red", "ids=1&state=dead"] {
         site.get(&format!("{REEVALUATE}?{selection}")).await.shows(400, &[]);
     }
@@ -166,5 +166,5 @@ async fn takes_a_large_allowlist() {
     site.apply(&list).await.shows(200, &["1 entry passed"]);
     let huge = " ".repeat((64 << 20) + 1);
     let refused = site.upload(&[("ids".to_owned(), "1".to_owned()), ("config".to_owned(), huge)]).await;
-    refused.shows(413, &["the form cannot be read"]);
+    refused.shows(413, &["larger than the page takes"]);
 }
