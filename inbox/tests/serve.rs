@@ -7,6 +7,9 @@
     reason = "a test may panic: that is how it fails"
 )]
 
+#[path = "serve/views.rs"]
+mod views;
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
