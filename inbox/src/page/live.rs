@@ -1,4 +1,4 @@
-//! The live part of the page: server-sent events that say that something changed. The script of the page then reads the view again.
+//! The live part of the page: server-sent events that report a change. The script of the page then reads the view again.
 //!
 //! One poller reads the counts, once a second, and only while somebody watches.
 

@@ -29,7 +29,7 @@ pub(super) enum Place {
 }
 
 /// Why a view cannot be shown.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PageError {
     status: StatusCode,
     title: &'static str,
@@ -142,10 +142,26 @@ impl IntoResponse for Html {
 }
 
 impl IntoResponse for PageError {
+    /// The page for a visitor without rights, which has no navigation: see [`PageError::shown_to`].
     fn into_response(self) -> Response {
+        let mut response = self.page(&Visitor::nobody());
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl PageError {
+    /// Shows an error to an admitted visitor, with the navigation.
+    pub(super) fn shown_to(visitor: &Visitor, mut response: Response) -> Response {
+        if let Some(error) = response.extensions_mut().remove::<Self>() {
+            *response.body_mut() = error.page(visitor).into_body();
+        }
+        response
+    }
+
+    fn page(&self, visitor: &Visitor) -> Response {
         let view = context! { title => self.title, detail => self.detail };
-        let page = render("problem.html", &Visitor::nobody(), Place::Nowhere, &view);
-        match page {
+        match render("problem.html", visitor, Place::Nowhere, &view) {
             Ok(html) => (self.status, html).into_response(),
             Err(error) => (error.status, error.title).into_response(),
         }
