@@ -44,6 +44,15 @@ macro_rules! templates {
 }
 
 templates! {
+    "action.html",
+    "action_buttons.html",
+    "action_outcome.html",
+    "action_pause.html",
+    "action_reasons.html",
+    "action_reevaluate.html",
+    "action_reevaluate_list.html",
+    "action_release_as.html",
+    "action_selected.html",
     "actions.html",
     "audit.html",
     "chart.html",
@@ -117,6 +126,12 @@ fn render_at(
 impl PageError {
     pub(super) fn new(status: StatusCode, title: &'static str, detail: String) -> Self {
         Self { status, title, detail }
+    }
+}
+
+impl From<service::BadRequest> for PageError {
+    fn from(error: service::BadRequest) -> Self {
+        Problem::from(error).into()
     }
 }
 
