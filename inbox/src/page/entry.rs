@@ -224,7 +224,7 @@ mod tests {
                 body: BodyText::new(body, BodyExtent::Short),
                 curl: HOSTILE.to_owned(),
             }),
-            expectation: text(),
+            expectation: Some("expected".to_owned()),
             related: vec![hostile_entry()],
             attempts: vec![attempt],
             actions: vec![ActionView::new(record)],
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn shows_hostile_entries_as_text() {
         let html = text_of("entry.html", &operator(), Place::Entries, &view(HOSTILE.as_bytes()));
-        check_inert(&html, 0);
+        check_inert(&html, 41);
     }
 
     #[test]
