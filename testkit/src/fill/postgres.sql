@@ -1,5 +1,5 @@
--- Fills an empty store with {count} entries of 30 days. The inbox must not serve it meanwhile.
 SET search_path = blobgate_inbox;
+-- Fills an empty store with {count} entries of 30 days. The inbox must not serve it meanwhile.
 BEGIN;
 CREATE TEMP TABLE numbered AS
 SELECT n, lpad(to_hex(n), 8, '0') || '-0000-4000-8000-' || lpad(to_hex(n), 12, '0') AS generation,
@@ -15,7 +15,7 @@ INSERT INTO entry (id, lane, state, hook, generation, event, reason, detail, cli
 SELECT n, lane, state, hook, generation, event,
     CASE lane WHEN 'quarantine' THEN CASE n % 3 WHEN 0 THEN 'token-expired' WHEN 1 THEN 'result-url-denied' ELSE 'event-conflict' END END,
     CASE lane WHEN 'quarantine' THEN 'expected a token in time' END, CASE lane WHEN 'quarantine' THEN '203.0.113.9' END,
-    't' || n, 'order-' || n / 3, 'request-' || n, true, sha256(n::text::bytea),
+    't' || n, 'order-' || (n / 3), 'request-' || n, true, sha256(n::text::bytea),
     CASE WHEN state = 'delivered' AND n < {count} / 2 THEN 0 ELSE 400 END,
     CASE lane WHEN 'deliver' THEN hook || '/' || event WHEN 'observed' THEN hook || '/observed/' || event END,
     at, 1, at, at, CASE lane WHEN 'quarantine' THEN 0 ELSE 1 END, CASE lane WHEN 'quarantine' THEN 0 ELSE 1 END,
@@ -34,7 +34,7 @@ WHERE state = 'dead';
 INSERT INTO generation (hook, generation, completed_id, completed_fingerprint, completed_origin, completed_authenticated, seen_at)
 SELECT hook, generation, n, 'completed ' || n, 'webhook', true, at FROM numbered WHERE lane = 'deliver';
 INSERT INTO expectation (hook, generation, job, state, expected_at, ask_at)
-SELECT hook, generation, 'order-' || n / 3, 'arrived', at - 60000000, at FROM numbered WHERE n % 10 = 7;
+SELECT hook, generation, 'order-' || (n / 3), 'arrived', at - 60000000, at FROM numbered WHERE n % 10 = 7;
 INSERT INTO action (at, who, action, filter, entries)
 SELECT at, 'anna', CASE n % 3 WHEN 0 THEN 'drop' ELSE 'replay' END, CASE n % 2 WHEN 0 THEN '{"state":"dead","hook":"veo3"}' END, 1
 FROM numbered WHERE state = 'dropped' ORDER BY n;
