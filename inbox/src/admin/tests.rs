@@ -50,6 +50,7 @@ impl AdminSite {
             sign: None,
             verify: None,
             admin_tokens: tokens,
+            access_log: None,
             timeout: Duration::from_secs(5),
             concurrency: 1,
             drain: NonZeroU32::MIN,
