@@ -30,8 +30,8 @@ use ::time::OffsetDateTime;
 use ::time::macros::format_description;
 pub use audit::{AuditPage, AuditRecord, AuditRequest};
 pub use change::{ChangeAnswer, ChangePreview, ChangeRequest, EntryRefusal, RefusalCount, StateCount};
-pub(crate) use entries::read_id;
 pub use entries::{AttemptRecord, EntryDetail, EntryPage, EntrySummary, ListRequest};
+pub(crate) use entries::{read_id, read_number};
 pub use error::BadRequest;
 pub(crate) use error::Error;
 pub use expect::{ExpectAnswer, ExpectRequest, ExpectationStatus, JobMismatch};
@@ -104,7 +104,7 @@ fn named<'a>(ids: impl Iterator<Item = &'a i64>) -> String {
 }
 
 /// Microseconds since 1970, in RFC 3339.
-fn time(micros: i64) -> String {
+pub(crate) fn time(micros: i64) -> String {
     let at = i128::from(micros).saturating_mul(1_000);
     let at = OffsetDateTime::from_unix_timestamp_nanos(at).ok();
     // `Rfc3339` omits trailing zeros, but times of one length sort as text.

@@ -368,6 +368,10 @@ fn reads_admin_tokens() {
     assert_eq!(options(&setup).unwrap(), "prometheus:read:READ,ops:operate:OPS,ops:operate:OPS_2");
     assert_eq!(setup.admin_token([Operate, Read]), Some("OPS"));
     assert_eq!(setup.admin_token([Expect, Read]), Some("READ"));
+    let documented =
+        accepts(&format!("{STORE}}}"), blobgate_testkit_book::block("admin-tokens-yaml").trim_end());
+    let expected = "prometheus:read:BLOBGATE_READ_TOKEN,app:expect:BLOBGATE_EXPECT_TOKEN,ann:operate:BLOBGATE_OPERATE_TOKEN";
+    assert_eq!(options(&documented).unwrap(), expected);
     let secret = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
     for (tokens, sentence) in [
         ("{}", "inbox.admin_tokens is an object; write prometheus: {role: read, env: BLOBGATE_READ_TOKEN}"),

@@ -115,7 +115,7 @@ impl RunningInbox {
         Self::with(place, &[]).await
     }
 
-    /// Starts it with TOKEN=secret in its environment.
+    /// Starts it with TOKEN in its environment.
     async fn with(place: TestStore, more: &[&str]) -> Self {
         let (service, deliver_to) = StandInService::start().await;
         let args = ["inbox", "serve", "--store", &place.url, "--deliver-to", &deliver_to];

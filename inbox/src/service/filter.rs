@@ -105,7 +105,11 @@ impl EntryFilter {
         *self == Self::default()
     }
 
-    pub(super) fn check(&self) -> Result<Filter, BadRequest> {
+    /// The conditions of a store.
+    ///
+    /// # Errors
+    /// [`BadRequest`] for the first wrong value.
+    pub(crate) fn check(&self) -> Result<Filter, BadRequest> {
         Ok(Filter {
             state: self.state,
             lane: self.lane,
