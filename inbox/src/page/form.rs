@@ -88,6 +88,8 @@ pub(super) async fn read_pairs(
 async fn read_files(parts: &Parts, body: Body) -> Result<FormPairs, VisitRefusal> {
     let mut request = Request::new(Body::new(Limited::new(body, MAX_FILE_FORM)));
     *request.headers_mut() = parts.headers.clone();
+    // They end axum's own limit of 2 MB.
+    *request.extensions_mut() = parts.extensions.clone();
     let refusal = |error: MultipartError| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => VisitRefusal::LargeForm,
         _ => VisitRefusal::NoForm,

@@ -35,7 +35,7 @@ pub(crate) struct AccessSite {
 
 /// A request, byte for byte.
 #[derive(Clone)]
-pub(crate) struct RawRequest {
+pub(crate) struct SentRequest {
     method: &'static str,
     path: String,
     headers: Vec<(String, String)>,
@@ -97,7 +97,7 @@ impl AccessSite {
 
     pub(crate) fn request(&self, method: &'static str, path: &str) -> SiteRequest {
         let headers = vec![("host".to_owned(), self.admin.to_string())];
-        let request = RawRequest { method, path: path.to_owned(), headers, body: String::new() };
+        let request = SentRequest { method, path: path.to_owned(), headers, body: String::new() };
         SiteRequest { admin: self.admin, request }
     }
 
@@ -139,7 +139,7 @@ impl AccessSite {
 #[derive(Clone)]
 pub(crate) struct SiteRequest {
     admin: SocketAddr,
-    request: RawRequest,
+    request: SentRequest,
 }
 
 impl SiteRequest {
@@ -174,7 +174,7 @@ impl SiteRequest {
     }
 
     pub(crate) async fn send(&self) -> RawAnswer {
-        let RawRequest { method, path, headers, body } = &self.request;
+        let SentRequest { method, path, headers, body } = &self.request;
         let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         let length = body.len();
         let text = format!(
