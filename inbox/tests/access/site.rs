@@ -117,7 +117,9 @@ impl AccessSite {
 
     /// The proof that the page gives to a visitor.
     pub(crate) async fn proof(&self, cookie: &str) -> String {
-        let page = self.get("/page/").set("cookie", cookie).send().await;
+        // Without tokens there is no form of the sign-out.
+        let view = if cookie.is_empty() { "/page/actions/pause?hook=veo3" } else { "/page/" };
+        let page = self.get(view).set("cookie", cookie).send().await;
         assert_eq!(page.status, 200, "{}", page.text);
         page.proof().expect("a form of the page")
     }
@@ -188,7 +190,7 @@ impl SiteRequest {
         let answer = String::from_utf8(bytes).unwrap();
         let (head, text) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
         let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
-        RawAnswer { status, head: head.to_owned(), text: text.to_owned() }
+        RawAnswer { status, head: head.to_owned(), text: text.replace("&#x2f;", "/") }
     }
 }
 
