@@ -1,0 +1,201 @@
+//! A visitor's browser.
+
+use crate::driver::Driver;
+use crate::look::{Look, Scheme, Screen, Scripts};
+use blobgate_testkit::{eventually, within};
+use fantoccini::Locator;
+use fantoccini::elements::Element;
+use fantoccini::key::Key;
+use serde_json::{Value, json};
+use std::cell::{Cell, RefCell};
+
+/// A Chromium with one tab. Every call waits for what it needs. On drop it panics with everything that it has reported.
+pub(crate) struct Browser {
+    pub(crate) driver: Driver,
+    /// Parts of reports that the test wants.
+    pub(crate) expected: RefCell<Vec<String>>,
+    look: Cell<Look>,
+    origins: RefCell<Vec<String>>,
+}
+
+impl Browser {
+    pub(crate) fn open(look: Look) -> Self {
+        let browser = Self {
+            driver: Driver::start(),
+            expected: RefCell::default(),
+            look: Cell::new(look),
+            origins: RefCell::default(),
+        };
+        browser.set_look(look);
+        browser
+    }
+
+    pub(crate) fn look(&self) -> Look {
+        self.look.get()
+    }
+
+    pub(crate) fn origins(&self) -> Vec<String> {
+        self.origins.borrow().clone()
+    }
+
+    /// Changes the screen, the scheme, and whether scripts run, for the pages opened from now on.
+    #[track_caller]
+    pub(crate) fn set_look(&self, look: Look) {
+        let (width, height) = look.screen.size();
+        let metrics = json!({
+            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": look.screen == Screen::Phone,
+        });
+        self.driver.devtools("Emulation.setDeviceMetricsOverride", metrics);
+        let scheme = match look.scheme {
+            Scheme::Light => "light",
+            Scheme::Dark => "dark",
+        };
+        let features = json!([
+            {"name": "prefers-color-scheme", "value": scheme},
+            {"name": "prefers-reduced-motion", "value": "reduce"},
+        ]);
+        self.driver.devtools("Emulation.setEmulatedMedia", json!({ "features": features }));
+        self.set_scripts(look.scripts);
+        self.look.set(look);
+    }
+
+    #[track_caller]
+    pub(crate) fn set_scripts(&self, scripts: Scripts) {
+        let parameters = json!({"value": scripts == Scripts::Off});
+        self.driver.devtools("Emulation.setScriptExecutionDisabled", parameters);
+    }
+
+    /// A report with this text is no fault of the page.
+    pub(crate) fn expect(&self, part: &str) {
+        self.expected.borrow_mut().push(part.to_owned());
+    }
+
+    #[track_caller]
+    pub(crate) fn open_page(&self, url: &str) {
+        let origin = url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+        let mut origins = self.origins.borrow_mut();
+        if !origins.contains(&origin) {
+            origins.push(origin);
+        }
+        within("page", self.driver.client().goto(url)).unwrap_or_else(|error| panic!("{url}: {error}"));
+    }
+
+    pub(crate) fn url(&self) -> String {
+        within("address", self.driver.client().current_url()).unwrap().to_string()
+    }
+
+    /// The address from its path on.
+    pub(crate) fn path(&self) -> String {
+        let url = self.url();
+        url.splitn(4, '/').nth(3).map(|path| format!("/{path}")).unwrap_or_default()
+    }
+
+    /// Runs a function's body in the page.
+    #[track_caller]
+    pub(crate) fn run(&self, script: &str, arguments: &[Value]) -> Value {
+        let done = within("script", self.driver.client().execute(script, arguments.to_vec()));
+        done.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    #[track_caller]
+    pub(crate) fn run_async(&self, script: &str) -> Value {
+        let done = within("script", self.driver.client().execute_async(script, Vec::new()));
+        done.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The text that a visitor sees in the first element of a selector.
+    #[track_caller]
+    pub(crate) fn text(&self, selector: &str) -> String {
+        let script = "const e = document.querySelector(arguments[0]); return e && e.innerText;";
+        let text = eventually(selector, || {
+            let found = within("script", self.driver.client().execute(script, vec![json!(selector)]));
+            found.ok().and_then(|text| text.as_str().map(str::to_owned))
+        });
+        text.trim().to_owned()
+    }
+
+    #[track_caller]
+    pub(crate) fn count(&self, selector: &str) -> u64 {
+        let script = "return document.querySelectorAll(arguments[0]).length;";
+        self.run(script, &[json!(selector)]).as_u64().unwrap()
+    }
+
+    /// Waits until the page's content has this text.
+    #[track_caller]
+    pub(crate) fn shows(&self, text: &str) {
+        let mut last = String::new();
+        let end = std::time::Instant::now() + blobgate_testkit::MAX_WAIT;
+        while std::time::Instant::now() < end {
+            last = self.text("body");
+            if last.contains(text) {
+                return;
+            }
+            blobgate_testkit::pause(std::time::Duration::from_millis(50));
+        }
+        panic!("{} does not show {text:?}:\n{last}", self.url());
+    }
+
+    /// Clicks the first element of a selector, and waits for the page that follows.
+    #[track_caller]
+    pub(crate) fn click(&self, selector: &str) {
+        let element = self.find(Locator::Css(selector));
+        within("click", element.click()).unwrap_or_else(|error| panic!("{selector}: {error}"));
+    }
+
+    /// Clicks the link or button with this text or label.
+    #[track_caller]
+    pub(crate) fn press(&self, text: &str) {
+        let path = format!(
+            "//*[self::a or self::button or self::summary][normalize-space()={text:?} or @aria-label={text:?}]"
+        );
+        let element = self.find(Locator::XPath(&path));
+        within("click", element.click()).unwrap_or_else(|error| panic!("{text}: {error}"));
+    }
+
+    /// Whether a link or button starts with this text.
+    #[track_caller]
+    pub(crate) fn has_button(&self, text: &str) -> bool {
+        let script = "return [...document.querySelectorAll('a, button')].some(e => e.innerText.trim().startsWith(arguments[0]));";
+        self.run(script, &[json!(text)]).as_bool().unwrap()
+    }
+
+    /// Fills the field of a label or a name.
+    #[track_caller]
+    pub(crate) fn fill(&self, selector: &str, value: &str) {
+        let element = self.find(Locator::Css(selector));
+        within("field", element.clear()).unwrap_or_else(|error| panic!("{selector}: {error}"));
+        within("field", element.send_keys(value)).unwrap_or_else(|error| panic!("{selector}: {error}"));
+    }
+
+    /// Types keys at the focus.
+    #[track_caller]
+    pub(crate) fn keys(&self, keys: &[Key]) {
+        let text: String = keys.iter().map(|key| char::from(*key)).collect();
+        let active = within("focus", self.driver.client().active_element()).unwrap();
+        within("keys", active.send_keys(&text)).unwrap();
+    }
+
+    /// The text, label or name of the element with the focus.
+    #[track_caller]
+    pub(crate) fn focused(&self) -> String {
+        let script = "const e = document.activeElement; return e === document.body ? '' : \
+                      (e.getAttribute('aria-label') || e.innerText || e.name || e.id || e.tagName).trim();";
+        self.run(script, &[]).as_str().unwrap().to_owned()
+    }
+
+    #[track_caller]
+    fn find(&self, locator: Locator<'_>) -> Element {
+        within("element", self.driver.client().wait().for_element(locator))
+            .unwrap_or_else(|error| panic!("{locator:?} on {}: {error}\n{}", self.url(), self.text("body")))
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let found = self.check_traffic();
+        assert_eq!(found, Vec::<String>::new(), "what the browser reported");
+    }
+}
