@@ -96,19 +96,15 @@ impl InboxProcess {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut first_line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first_line).unwrap();
-        let ports: Vec<u16> = first_line
-            .split("http://127.0.0.1:")
-            .skip(1)
-            .filter_map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
-            .collect();
-        let (receive, admin, metrics) = match ports[..] {
-            [receive, admin] => (receive, admin, None),
-            [receive, admin, metrics] => (receive, admin, Some(metrics)),
-            _ => {
-                let status = child.wait().unwrap();
-                return Err((status, format!("{first_line}{}", log_in(folder.path()))));
-            }
+        let port = |name: &str| -> Option<u16> {
+            let rest = first_line.split_once(&format!("{name} http://127.0.0.1:"))?.1;
+            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
         };
+        let (Some(receive), Some(admin)) = (port("listens on"), port("admin")) else {
+            let status = child.wait().unwrap();
+            return Err((status, format!("{first_line}{}", log_in(folder.path()))));
+        };
+        let metrics = port("metrics");
         Ok(Self { receive, admin, metrics, child, program: program.into(), folder })
     }
 

@@ -169,6 +169,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if let Some(metrics) = &metrics {
         ready.push_str(&format!(", metrics http://{}", metrics.local_addr()?));
     }
+    ready.push_str(&format!(", page http://{}/page/", admin.local_addr()?));
     let ending = CancellationToken::new();
     let settings = Settings {
         store: args.store,

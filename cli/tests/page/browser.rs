@@ -8,6 +8,10 @@ use fantoccini::elements::Element;
 use fantoccini::key::Key;
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
+use std::path::Path;
+
+/// The name of the session's cookie without TLS.
+const SESSION: &str = "blobgate";
 
 /// A Chromium with one tab. Every call waits for what it needs. On drop it panics with everything that it has reported.
 pub(crate) struct Browser {
@@ -165,6 +169,111 @@ impl Browser {
         let element = self.find(Locator::Css(selector));
         within("field", element.clear()).unwrap_or_else(|error| panic!("{selector}: {error}"));
         within("field", element.send_keys(value)).unwrap_or_else(|error| panic!("{selector}: {error}"));
+    }
+
+    /// Fills a field at once, as a paste does.
+    #[track_caller]
+    pub(crate) fn paste(&self, selector: &str, value: &str) {
+        let script = "document.querySelector(arguments[0]).value = arguments[1];";
+        self.run(script, &[json!(selector), json!(value)]);
+    }
+
+    #[track_caller]
+    pub(crate) fn choose(&self, selector: &str, option: &str) {
+        let element = self.find(Locator::Css(selector));
+        within("choice", element.select_by_label(option)).unwrap_or_else(|error| panic!("{option}: {error}"));
+    }
+
+    #[track_caller]
+    pub(crate) fn choose_file(&self, selector: &str, file: &Path) {
+        let element = self.find(Locator::Css(selector));
+        within("file", element.send_keys(file.to_str().unwrap())).unwrap();
+    }
+
+    /// Waits until an element of a selector is there.
+    #[track_caller]
+    pub(crate) fn waits_for(&self, selector: &str) {
+        eventually(selector, || {
+            let script = "return Boolean(document.querySelector(arguments[0]));";
+            let found = within("script", self.driver.client().execute(script, vec![json!(selector)]));
+            (found.ok() == Some(json!(true))).then_some(())
+        });
+    }
+
+    /// Waits until an expression has a value.
+    #[track_caller]
+    pub(crate) fn wait_for_value(&self, expression: &str) -> Value {
+        eventually(expression, || {
+            let value = self.run(&format!("return {expression};"), &[]);
+            (!value.is_null()).then_some(value)
+        })
+    }
+
+    /// Waits until the address starts with this text, and the page is there.
+    #[track_caller]
+    pub(crate) fn arrives_at(&self, start: &str) {
+        eventually(start, || {
+            let is_there = self.url().starts_with(start);
+            (is_there && self.run("return document.readyState;", &[]) == "complete").then_some(())
+        });
+        // A form leads to another origin.
+        let origin = start.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+        self.origins.borrow_mut().push(origin);
+    }
+
+    /// The value of the session's cookie.
+    pub(crate) fn cookie(&self) -> Option<String> {
+        let all = within("cookies", self.driver.client().get_all_cookies()).unwrap();
+        all.into_iter().find(|cookie| cookie.name() == SESSION).map(|cookie| cookie.value().to_owned())
+    }
+
+    pub(crate) fn delete_cookies(&self) {
+        within("cookies", self.driver.client().delete_all_cookies()).unwrap();
+    }
+
+    /// Sets the session's cookie.
+    pub(crate) fn set_cookie(&self, value: &str) {
+        let url = self.url();
+        let cookie = json!({"name": SESSION, "value": value, "url": url, "path": "/page/", "httpOnly": true});
+        self.driver.devtools("Network.setCookie", cookie);
+    }
+
+    pub(crate) fn enter_frame(&self) {
+        within("frame", self.driver.client().enter_frame(0)).unwrap();
+    }
+
+    pub(crate) fn leave_frame(&self) {
+        within("page", self.driver.client().enter_parent_frame()).unwrap();
+    }
+
+    #[track_caller]
+    pub(crate) fn back(&self) {
+        within("page before", self.driver.client().back()).unwrap();
+    }
+
+    /// Types Tab until an element with this text has the focus.
+    #[track_caller]
+    pub(crate) fn tab_to(&self, text: &str) {
+        let mut stops = Vec::new();
+        for _ in 0..80 {
+            let stop = self.focused();
+            if stop == text {
+                return;
+            }
+            stops.push(stop);
+            self.keys(&[Key::Tab]);
+        }
+        panic!("Tab does not reach {text:?}: {stops:?}");
+    }
+
+    /// Whether the element with the focus is on the screen, and looks other than without the focus.
+    #[track_caller]
+    pub(crate) fn is_focus_visible(&self) -> bool {
+        let script = "const e = document.activeElement, style = getComputedStyle(e), box = e.getBoundingClientRect();
+            const drawn = (style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== 'none';
+            return drawn && box.width > 1 && box.height > 1 && box.bottom > 0 && box.right > 0
+                && box.top < innerHeight && box.left < innerWidth;";
+        self.run(script, &[]).as_bool().unwrap()
     }
 
     /// Types keys at the focus.

@@ -9,9 +9,14 @@
     clippy::arithmetic_side_effects
 )]
 
+mod actions;
 mod browser;
 mod driver;
 mod findings;
+mod forged;
+mod hostile;
+mod keyboard;
+mod live;
 mod look;
 mod page_inbox;
 mod views;

@@ -1,16 +1,24 @@
 //! An inbox with entries in each state, and its page.
 
 use crate::PROGRAM;
+use crate::browser::Browser;
 use blobgate::contract::{Verdict, header};
 use blobgate_testkit::inbox::{forwarded, fresh_generation};
-use blobgate_testkit::{InboxProcess, Reply, SqliteFile, TestDelivery, Upstream, eventually, sql};
+use blobgate_testkit::{Connector, H1, InboxProcess, Reply, SqliteFile, TestDelivery, Upstream, eventually, sql};
 use serde_json::{Value, json};
+use std::process::Command;
+
+/// Tokens of [`PageInbox::with_tokens`].
+pub(crate) const READER: &str = "a-reader's-token-of-a-test";
+pub(crate) const OPERATOR: &str = "an-operator's-token-of-a-test";
 
 /// A running inbox with a service.
 pub(crate) struct PageInbox {
     pub(crate) inbox: InboxProcess,
     pub(crate) service: Upstream,
     pub(crate) store: SqliteFile,
+    /// For the API, with sign-in.
+    token: Option<&'static str>,
 }
 
 impl PageInbox {
@@ -24,7 +32,39 @@ impl PageInbox {
         let store = SqliteFile::migrated(PROGRAM);
         let service = Upstream::start();
         let inbox = InboxProcess::start(PROGRAM, &store.url, service.port, options).ready();
-        Self { inbox, service, store }
+        Self { inbox, service, store, token: None }
+    }
+
+    /// With sign-in.
+    #[track_caller]
+    pub(crate) fn with_tokens() -> Self {
+        let store = SqliteFile::migrated(PROGRAM);
+        let service = Upstream::start();
+        let mut command = Command::new(PROGRAM);
+        command.env("READER", READER).env("OPERATOR", OPERATOR);
+        let options = ["--admin-token", "reader:read:READER", "--admin-token", "operator:operate:OPERATOR"];
+        let inbox = InboxProcess::spawn(command, PROGRAM, &store.url, service.port, &options).ready();
+        Self { inbox, service, store, token: Some(OPERATOR) }
+    }
+
+    /// Signs in by the form.
+    #[track_caller]
+    pub(crate) fn sign_in(&self, browser: &Browser, token: &str) {
+        browser.open_page(&self.at("/page/sign-in"));
+        browser.fill("#token", token);
+        browser.press("Sign in");
+        browser.shows("Overview");
+    }
+
+    /// Calls the API.
+    #[track_caller]
+    fn api(&self, path: &str) -> Value {
+        let request = TestDelivery::without_body().method("GET").path(path).header("host", "127.0.0.1");
+        let request = match self.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        };
+        Connector::plaintext(self.inbox.admin, H1).open().send(&request).json()
     }
 
     pub(crate) fn origin(&self) -> String {
@@ -40,7 +80,7 @@ impl PageInbox {
     #[track_caller]
     pub(crate) fn store(&self, delivery: &TestDelivery) -> i64 {
         assert_eq!(self.inbox.receive(delivery).unwrap().status, 200);
-        self.inbox.get("/entries?limit=1").unwrap().json()["entries"][0]["id"].as_i64().unwrap()
+        self.api("/entries?limit=1")["entries"][0]["id"].as_i64().unwrap()
     }
 
     /// An entry that its service has.
@@ -51,9 +91,20 @@ impl PageInbox {
         id
     }
 
+    /// An entry, delivered or not.
+    #[track_caller]
+    pub(crate) fn store_event(&self) -> i64 {
+        self.store(&forwarded(&fresh_generation()))
+    }
+
     #[track_caller]
     pub(crate) fn quarantined(&self) -> i64 {
-        self.store(&quarantined(&fresh_generation(), "token-expired", None))
+        self.quarantined_for("token-expired")
+    }
+
+    #[track_caller]
+    pub(crate) fn quarantined_for(&self, reason: &str) -> i64 {
+        self.store(&quarantined(&fresh_generation(), reason, None))
     }
 
     /// A quarantined entry that claims no event.
@@ -101,7 +152,7 @@ impl PageInbox {
 
     #[track_caller]
     pub(crate) fn state(&self, id: i64) -> String {
-        let entry = self.inbox.get(&format!("/entries/{id}")).unwrap().json();
+        let entry = self.api(&format!("/entries/{id}"));
         entry["state"].as_str().unwrap_or_else(|| panic!("{entry}")).to_owned()
     }
 
@@ -113,7 +164,7 @@ impl PageInbox {
     /// The rows of the audit table, the newest first.
     #[track_caller]
     pub(crate) fn audit(&self) -> Vec<Value> {
-        let page = self.inbox.get("/audit").unwrap().json();
+        let page = self.api("/audit");
         page["actions"].as_array().unwrap_or_else(|| panic!("{page}")).clone()
     }
 }
