@@ -1,5 +1,7 @@
 //! `blobgate inbox`: runs the durable inbox, and operates a running one.
 
+mod admin_token;
+mod audit;
 mod backup;
 mod change;
 pub(crate) mod client;
@@ -50,6 +52,7 @@ enum Command {
     Ls(ls::Args),
     Show(show::Args),
     Stats(stats::Args),
+    Audit(audit::Args),
     Pause(pause::Args),
     Resume(resume::Args),
     Replay(replay::Args),
@@ -79,6 +82,7 @@ Operate a running inbox, at http://127.0.0.1:9085 or at the URL of --admin:
   blobgate inbox stats                                 # counts entries, lists pauses and faults
   blobgate inbox ls --state quarantined                # lists quarantined entries
   blobgate inbox show 17                               # shows one entry
+  blobgate inbox audit --entry 17                      # lists the actions that changed it
   blobgate inbox release 17                            # delivers it as the event that it claims
   blobgate inbox release 18 --as completed             # delivers it as the event that you name
   blobgate inbox reevaluate --config envoy.yaml 17     # judges it by today's configuration
@@ -111,6 +115,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Command::Ls(args) => ls::run(args).await,
         Command::Show(args) => show::run(args).await,
         Command::Stats(args) => stats::run(args).await,
+        Command::Audit(args) => audit::run(args).await,
         Command::Pause(args) => pause::run(args).await,
         Command::Resume(args) => resume::run(args).await,
         Command::Replay(args) => replay::run(args).await,

@@ -11,6 +11,7 @@
 //! | `GET /why?generation=&job=&request_id=&entry=&hook=` | tells the story of a generation: expectation, deliveries, decisions and attempts by time, and the next steps. Exactly one of the first four parameters |
 //! | `POST /why` with `{"generation", "job", "request_id", "entry", "hook"}` | the same, and calls the status API about the generation; the call counts against `--reconcile-per-minute` |
 //! | `GET /stats` | counts entries by route, state and reason |
+//! | `GET /audit?before=&limit=&entry=` | lists the actions of operators, the newest first; with `entry`, those that changed it |
 //! | `GET`, `PUT`, `DELETE /pauses` | lists, sets and ends pauses: `{"hook", "event"}`, at least one of them |
 //! | `POST /expect` | stores the job of a generation: `{"hook", "generation_id", "job"}` |
 //! | `POST /reconcile` | makes the reconciler call the status API now; with `"dry_run": true` it lists the generations |
@@ -24,11 +25,10 @@ mod endpoints;
 mod problem;
 mod scrape;
 
-use crate::access::{AccessRole, Caller};
+use crate::access::{Access, AccessRole, Caller};
 use crate::handles::InboxHandles;
 use crate::health::{Fault, StandingFault};
 use crate::listen::is_local;
-use crate::page;
 use crate::service::Operations;
 use crate::watch::ProbeError;
 use axum::Router;
@@ -48,8 +48,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Admin {
     pub(crate) operations: Operations,
     pub(crate) shared: InboxHandles,
-    /// The tokens of which a client must send one.
-    pub(crate) tokens: Vec<String>,
+    pub(crate) access: Access,
     /// The base URL of the documentation.
     pub(crate) docs: String,
     pub(crate) ending: CancellationToken,
@@ -58,7 +57,7 @@ pub(crate) struct Admin {
 /// A gate's configuration with a million IP ranges. Other bodies have axum's limit of 2 MB.
 const MAX_CONFIGURATION: usize = 64 << 20;
 
-pub(crate) fn routes(admin: Arc<Admin>) -> Router {
+pub(crate) fn routes(admin: &Arc<Admin>) -> Router {
     let open = Router::new()
         .route("/livez", get(livez))
         .route("/healthz", get(healthz))
@@ -69,6 +68,7 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .route("/entries", get(endpoints::list))
         .route("/entries/{id}", get(endpoints::show))
         .route("/stats", get(endpoints::stats))
+        .route("/audit", get(endpoints::audit))
         .route("/why", get(endpoints::why))
         .route("/pauses", get(endpoints::pauses))
         .route("/tail", get(endpoints::tail))
@@ -89,21 +89,20 @@ pub(crate) fn routes(admin: Arc<Admin>) -> Router {
         .merge(expect)
         .merge(operate)
         .method_not_allowed_fallback(async || Problem::NoMethod)
-        .route_layer(from_fn_with_state(Arc::clone(&admin), identify));
+        .route_layer(from_fn_with_state(Arc::clone(admin), identify));
     open.merge(closed)
-        .merge(page::routes(&admin))
         .fallback(async || Problem::NoEndpoint)
         .layer(map_response_with_state(admin.docs.as_str().into(), write_document))
-        .with_state(admin)
+        .with_state(Arc::clone(admin))
 }
 
 /// Finds out who sends the request. Without tokens: refuses requests of web pages. DNS rebinding brings a name in Host, and a
 /// cross-site request without preflight cannot have the content type JSON.
 async fn identify(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
-    let caller = if admin.tokens.is_empty() {
-        check_page(&request).map(|()| Caller::unnamed())
+    let caller = if admin.access.has_tokens() {
+        find_caller(&admin.access, request.headers()).ok_or(Problem::NoToken)
     } else {
-        find_caller(&admin, request.headers()).ok_or(Problem::NoToken)
+        check_page(&request).map(|()| Caller::unnamed())
     };
     match caller {
         Ok(caller) => {
@@ -114,11 +113,12 @@ async fn identify(State(admin): State<Arc<Admin>>, mut request: Request, next: N
     }
 }
 
-fn find_caller(admin: &Admin, headers: &HeaderMap) -> Option<Caller> {
-    let sent = digest(headers.get(header::AUTHORIZATION)?.as_bytes());
-    // Digests have one length, so the time of the comparison does not depend on the token.
-    let is_one = admin.tokens.iter().any(|token| digest(format!("Bearer {token}").as_bytes()) == sent);
-    is_one.then(|| Caller::named("admin".into(), AccessRole::Operate))
+/// The client of `Authorization: Bearer TOKEN`. The scheme has any case (RFC 9110, section 11.1). A cookie counts for the page alone.
+fn find_caller(access: &Access, headers: &HeaderMap) -> Option<Caller> {
+    let mut sent = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(one), None) = (sent.next(), sent.next()) else { return None };
+    let (scheme, token) = one.as_bytes().split_at_checked(b"Bearer ".len())?;
+    if scheme.eq_ignore_ascii_case(b"Bearer ") { access.caller(token.trim_ascii()) } else { None }
 }
 
 async fn require_read(caller: Caller, request: Request, next: Next) -> Response {
@@ -147,7 +147,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 }
 
 /// Checks that `Host` is no name: DNS rebinding brings one.
-pub(crate) fn check_host(request: &Request) -> Result<(), Problem> {
+fn check_host(request: &Request) -> Result<(), Problem> {
     let sent = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
     let host = sent.or(request.uri().host()).unwrap_or_default();
     if is_local(host) { Ok(()) } else { Err(Problem::HostName) }
@@ -161,11 +161,6 @@ fn check_page(request: &Request) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::ContentType)
-}
-
-fn digest(bytes: &[u8]) -> [u8; 32] {
-    use sha2::{Digest, Sha256};
-    Sha256::digest(bytes).into()
 }
 
 /// Why the inbox is not healthy or not ready.

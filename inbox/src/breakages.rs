@@ -7,12 +7,12 @@ use crate::failpoint::broken_by;
 use crate::health::{Fault, Faults};
 use crate::store::place::OpenSettings;
 use crate::store::{
-    Announcement, AnnouncementOutcome, ArrivalOutcome, ArrivalStore, AttemptRow, CallBudget, CandidateGroup,
-    Change, ChangeResult, ChangeStore, ClaimRequest, ClaimedBatch, ClaimedEntry, CommittedBatch, Cursor,
-    DatedPause, DeliveryStore, EntryGroup, EntryRow, EntrySelection, Expectation, ExpectationStore,
-    FileWatch, Filter, FinishedAttempt, FollowPage, NextCall, OpenError, Pause, Place, QuarantinedEntry,
-    ReadStore, Restriction, Result, RetentionStore, SearchKey, StatusAnswer, StatusCall, Store, StoreError,
-    StoreHandle, StoredHead, StoredPayload, Usage,
+    ActionRow, Announcement, AnnouncementOutcome, ArrivalOutcome, ArrivalStore, AttemptRow, CallBudget,
+    CandidateGroup, Change, ChangeResult, ChangeStore, ClaimRequest, ClaimedBatch, ClaimedEntry,
+    CommittedBatch, Cursor, DatedPause, DeliveryStore, EntryGroup, EntryRow, EntrySelection, Expectation,
+    ExpectationStore, FileWatch, Filter, FinishedAttempt, FollowPage, NewAction, NextCall, OpenError, Pause,
+    Place, QuarantinedEntry, ReadStore, ReleaseResult, Restriction, Result, RetentionStore, SearchKey,
+    StatusAnswer, StatusCall, Store, StoreError, StoreHandle, StoredHead, StoredPayload, Usage,
 };
 use async_trait::async_trait;
 use blobgate::policy::Verdict;
@@ -73,8 +73,14 @@ impl ArrivalStore for BreakableStore {
         self.0.store(arrivals, room).await
     }
 
-    async fn release(&self, id: i64, arrival: &Arrival, why: &str) -> Result<Option<ArrivalOutcome>> {
-        self.0.release(id, arrival, why).await
+    async fn release(
+        &self,
+        id: i64,
+        arrival: &Arrival,
+        why: &str,
+        action: Option<&NewAction>,
+    ) -> Result<Option<ReleaseResult>> {
+        self.0.release(id, arrival, why, action).await
     }
 
     async fn preview_release(&self, id: i64, arrival: &Arrival) -> Result<Option<ArrivalOutcome>> {
@@ -117,16 +123,16 @@ impl DeliveryStore for BreakableStore {
 
 #[async_trait]
 impl ChangeStore for BreakableStore {
-    async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<ChangeResult> {
-        self.0.change(change, ids).await
+    async fn change(&self, change: Change, ids: &BTreeSet<i64>, action: &NewAction) -> Result<ChangeResult> {
+        self.0.change(change, ids, action).await
     }
 
-    async fn pause(&self, hook: &str, event: &str) -> Result<bool> {
-        self.0.pause(hook, event).await
+    async fn pause(&self, hook: &str, event: &str, action: &NewAction) -> Result<Option<i64>> {
+        self.0.pause(hook, event, action).await
     }
 
-    async fn resume(&self, hook: &str, event: &str) -> Result<bool> {
-        self.0.resume(hook, event).await
+    async fn resume(&self, hook: &str, event: &str, action: &NewAction) -> Result<Option<i64>> {
+        self.0.resume(hook, event, action).await
     }
 }
 
@@ -152,8 +158,15 @@ impl ExpectationStore for BreakableStore {
         self.0.request_call(hook, generation).await
     }
 
-    async fn request_call_for(&self, id: i64, hook: &str, generation: &str, headers: &[u8]) -> Result<bool> {
-        self.0.request_call_for(id, hook, generation, headers).await
+    async fn request_call_for(
+        &self,
+        id: i64,
+        hook: &str,
+        generation: &str,
+        headers: &[u8],
+        action: &NewAction,
+    ) -> Result<Option<i64>> {
+        self.0.request_call_for(id, hook, generation, headers, action).await
     }
 
     async fn forget_reevaluation(&self, id: i64) -> Result<()> {
@@ -177,8 +190,8 @@ impl ExpectationStore for BreakableStore {
         self.0.record_answer(question, answered, about).await
     }
 
-    async fn call_now(&self, after: i64) -> Result<u64> {
-        self.0.call_now(after).await
+    async fn call_now(&self, after: i64, action: &NewAction) -> Result<(u64, Option<i64>)> {
+        self.0.call_now(after, action).await
     }
 
     async fn count_expected(&self, after: i64) -> Result<(i64, i64)> {
@@ -198,6 +211,10 @@ impl RetentionStore for BreakableStore {
 
     async fn purge_expectations(&self, age: i64, limit: i64) -> Result<usize> {
         self.0.purge_expectations(age, limit).await
+    }
+
+    async fn purge_actions(&self, age: i64, limit: i64) -> Result<u64> {
+        self.0.purge_actions(age, limit).await
     }
 
     async fn fold_sums(&self, age: i64, limit: i64) -> Result<u64> {
@@ -284,6 +301,14 @@ impl ReadStore for BreakableStore {
 
     async fn paused(&self) -> Result<Vec<DatedPause>> {
         self.0.paused().await
+    }
+
+    async fn action(&self, id: i64) -> Result<Option<ActionRow>> {
+        self.0.action(id).await
+    }
+
+    async fn actions(&self, before: Option<i64>, limit: i64, entry: Option<i64>) -> Result<Vec<ActionRow>> {
+        self.0.actions(before, limit, entry).await
     }
 
     async fn open_expectations(&self, limit: i64) -> Result<Vec<Expectation>> {

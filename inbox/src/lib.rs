@@ -55,6 +55,7 @@ pub mod store;
 mod wake;
 mod watch;
 
+pub use access::{AccessRole, AccessToken, InvalidAccessToken, check_tokens};
 pub use key::{InvalidKey, WebhookKeys};
 pub use listen::{MAX_HEAD, MAX_HEADERS};
 pub use notify::{

@@ -26,6 +26,9 @@ pub(crate) const BODY_AGE: i64 = 14 * 24 * 3_600 * 1_000_000;
 /// The age of tombstones, which recognise repeats: 400 days.
 pub(crate) const TOMBSTONE_AGE: i64 = 400 * 24 * 3_600 * 1_000_000;
 
+/// The age of the audit's actions: as long as the entries that they changed.
+pub(crate) const ACTION_AGE: i64 = TOMBSTONE_AGE;
+
 pub(crate) struct Retention {
     store: StoreHandle,
     space: Arc<Space>,
@@ -131,6 +134,7 @@ impl Retention {
         while !ending.is_cancelled() && self.store.purge_tombstones(TOMBSTONE_AGE, MAX_ENTRIES).await? > 0 {}
         while !ending.is_cancelled() && self.store.purge_expectations(TOMBSTONE_AGE, MAX_ENTRIES).await? > 0 {
         }
+        while !ending.is_cancelled() && self.store.purge_actions(ACTION_AGE, MAX_ENTRIES).await? > 0 {}
         Ok(())
     }
 }

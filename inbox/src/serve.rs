@@ -1,5 +1,6 @@
 //! Runs the inbox: starts its parts, and ends them in order.
 
+use crate::access::{Access, AccessToken};
 use crate::admin::{self, Admin};
 use crate::commit::Committer;
 use crate::deliver::{Deliverer, DeliveryPace, LEASE, Target};
@@ -12,6 +13,7 @@ use crate::line_limit;
 use crate::listen::{Descriptors, HttpListener, ListenerName, raise_limit};
 use crate::metrics::Metrics;
 use crate::notify::{Notifications, Notifier};
+use crate::page;
 use crate::receive::{self, Receiver};
 use crate::reconcile::{Reconcile, Reconciler, Releaser, StatusCaller, micros};
 use crate::retention::Retention;
@@ -49,7 +51,7 @@ pub struct Settings {
     pub verify: Option<WebhookKeys>,
     /// The tokens of which a client of the admin listener must send one. Without any, the listener takes requests of anybody but
     /// web pages.
-    pub admin_tokens: Vec<String>,
+    pub admin_tokens: Vec<AccessToken>,
     /// The time limit for the answer of a service.
     pub timeout: Duration,
     /// The attempts that run at once on a route.
@@ -115,13 +117,13 @@ pub async fn serve(
     let tasks = Tasks::default();
     let (committer, operations) = start(&mut settings, &shared, &signatures, &tasks, &ending).await;
     let docs = settings.docs.clone();
-    let admin = Admin {
+    let admin = Arc::new(Admin {
         operations,
         shared: shared.clone(),
-        tokens: settings.admin_tokens,
+        access: Access::new(settings.admin_tokens),
         docs: docs.clone(),
         ending: ending.clone(),
-    };
+    });
     let local = settings.receive.local_addr().ok();
     let receiver = Receiver {
         committer,
@@ -148,7 +150,8 @@ pub async fn serve(
             listen(ListenerName::Metrics, listener, routes).serve().await;
         }
     };
-    let administering = listen(ListenerName::Admin, settings.admin, admin::routes(Arc::new(admin))).serve();
+    let administration = admin::routes(&admin).merge(page::routes(&admin));
+    let administering = listen(ListenerName::Admin, settings.admin, administration).serve();
     let finished = async {
         listening();
         ending.cancelled().await;

@@ -2,6 +2,7 @@
 //!
 //! Times are RFC 3339 in UTC.
 
+mod audit;
 mod change;
 mod entries;
 mod error;
@@ -25,6 +26,7 @@ use crate::reconcile::{Releaser, StatusCaller};
 use crate::store::StoreError;
 use ::time::OffsetDateTime;
 use ::time::macros::format_description;
+pub use audit::{AuditPage, AuditRecord, AuditRequest};
 pub use change::{ChangeAnswer, ChangePreview, ChangeRequest, EntryRefusal, RefusalCount, StateCount};
 pub(crate) use entries::read_id;
 pub use entries::{AttemptRecord, EntryDetail, EntryPage, EntrySummary, ListRequest};

@@ -3,6 +3,7 @@
 //! A transaction that does not end closes its connection, which rolls it back. Callers run a transaction in a task of its own, so
 //! that a disconnecting client does not cancel it.
 
+mod audit;
 mod batch;
 mod change;
 mod claim;
@@ -24,6 +25,7 @@ pub(crate) use crate::decide::ArrivalOutcome;
 use crate::decide::QuarantineRoom;
 use crate::health::{Fault, Faults};
 use async_trait::async_trait;
+pub(crate) use audit::{ActionKind, ActionRow, NewAction};
 pub(crate) use change::{CandidateGroup, Change, ChangeRefusal, ChangeResult, RetryPace, moment};
 pub(crate) use claim::{AttemptClass, ClaimRequest, ClaimedBatch, Pick};
 pub use error::{CopyError, IntegrityError, OpenError, SettingsError, SourceError, StoreError};
@@ -35,7 +37,7 @@ pub(crate) use read::{Cursor, FollowPage, MAX_FOUND};
 pub(crate) use row::RouteUsage;
 pub(crate) use row::{
     AttemptRow, ClaimedEntry, CommittedBatch, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation,
-    FinishedAttempt, Pause, QuarantinedEntry, StoredHead, StoredPayload, Usage,
+    FinishedAttempt, Pause, QuarantinedEntry, ReleaseResult, StoredHead, StoredPayload, Usage,
 };
 pub(crate) use sqlite::FileWatch;
 use std::collections::{BTreeMap, BTreeSet};
@@ -88,7 +90,13 @@ pub(crate) trait Store:
 pub(crate) trait ArrivalStore: Send + Sync {
     async fn store(&self, arrivals: &[&Arrival], room: QuarantineRoom) -> Result<CommittedBatch>;
     /// Stores the arrival, and ends the quarantined entry `id`. `None` if that entry is not quarantined.
-    async fn release(&self, id: i64, arrival: &Arrival, why: &str) -> Result<Option<ArrivalOutcome>>;
+    async fn release(
+        &self,
+        id: i64,
+        arrival: &Arrival,
+        why: &str,
+        action: Option<&NewAction>,
+    ) -> Result<Option<ReleaseResult>>;
     /// Runs a release, and rolls it back.
     async fn preview_release(&self, id: i64, arrival: &Arrival) -> Result<Option<ArrivalOutcome>>;
 }
@@ -109,14 +117,15 @@ pub(crate) trait DeliveryStore: Send + Sync {
     async fn release_expired(&self, held: &[i64], lease: i64) -> Result<usize>;
 }
 
-/// Changes entries and pauses for an operator.
+/// Changes entries and pauses for an operator. The transaction of a change writes the action. An action that changes nothing leaves
+/// no row.
 #[async_trait]
 pub(crate) trait ChangeStore: Send + Sync {
-    async fn change(&self, change: Change, ids: &BTreeSet<i64>) -> Result<ChangeResult>;
-    /// Returns whether the pause is new.
-    async fn pause(&self, hook: &str, event: &str) -> Result<bool>;
-    /// Returns whether there was a pause.
-    async fn resume(&self, hook: &str, event: &str) -> Result<bool>;
+    async fn change(&self, change: Change, ids: &BTreeSet<i64>, action: &NewAction) -> Result<ChangeResult>;
+    /// Returns the row of the action. `None` if the pause exists already.
+    async fn pause(&self, hook: &str, event: &str, action: &NewAction) -> Result<Option<i64>>;
+    /// Returns the row of the action. `None` if there is no such pause.
+    async fn resume(&self, hook: &str, event: &str, action: &NewAction) -> Result<Option<i64>>;
 }
 
 /// Keeps expectations, and plans the calls of the status API.
@@ -132,9 +141,16 @@ pub(crate) trait ExpectationStore: Send + Sync {
     async fn unconfirmed_of(&self, hook: &str, generation: &str) -> Result<Vec<i64>>;
     /// Plans a status call for the quarantined entries of a generation.
     async fn request_call(&self, hook: &str, generation: &str) -> Result<()>;
-    /// Plans a status call for one entry. If the call confirms it, the entry is released with these headers. Returns whether the
-    /// entry is still quarantined.
-    async fn request_call_for(&self, id: i64, hook: &str, generation: &str, headers: &[u8]) -> Result<bool>;
+    /// Plans a status call for one entry. If the call confirms it, the entry is released with these headers. Returns the row of the
+    /// action. `None` if the entry is no longer quarantined.
+    async fn request_call_for(
+        &self,
+        id: i64,
+        hook: &str,
+        generation: &str,
+        headers: &[u8],
+        action: &NewAction,
+    ) -> Result<Option<i64>>;
     /// Deletes the headers of a reevaluation.
     async fn forget_reevaluation(&self, id: i64) -> Result<()>;
     /// Takes the next due call, and counts it.
@@ -143,8 +159,8 @@ pub(crate) trait ExpectationStore: Send + Sync {
     async fn take_call(&self, budget: CallBudget) -> Result<bool>;
     /// Writes the answer to a call. `about` has the quarantined entries that it leaves in quarantine.
     async fn record_answer(&self, call: &StatusCall, answer: &StatusAnswer, about: &[i64]) -> Result<()>;
-    /// Makes the calls of all expectations older than `after` due. Returns their number.
-    async fn call_now(&self, after: i64) -> Result<u64>;
+    /// Makes the calls of all expectations older than `after` due. Returns their number, and the row of the action.
+    async fn call_now(&self, after: i64, action: &NewAction) -> Result<(u64, Option<i64>)>;
     /// The number of open expectations, and the number of those older than `after`.
     async fn count_expected(&self, after: i64) -> Result<(i64, i64)>;
 }
@@ -157,6 +173,8 @@ pub(crate) trait RetentionStore: Send + Sync {
     /// Deletes entries without a body, and generations and tokens that were last seen before that.
     async fn purge_tombstones(&self, age: i64, limit: i64) -> Result<u64>;
     async fn purge_expectations(&self, age: i64, limit: i64) -> Result<usize>;
+    /// Deletes actions with their entries. Returns the number of rows.
+    async fn purge_actions(&self, age: i64, limit: i64) -> Result<u64>;
     /// Deletes sums of delivered entries that are older than `age`, and adds up to `limit` differences to the sums. Returns their
     /// number.
     async fn fold_sums(&self, age: i64, limit: i64) -> Result<u64>;
@@ -207,6 +225,10 @@ pub(crate) trait ReadStore: Send + Sync {
     /// Expectations with a status call to come, the oldest first.
     async fn open_expectations(&self, limit: i64) -> Result<Vec<Expectation>>;
     async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>>;
+    /// An action, without the ids of its entries.
+    async fn action(&self, id: i64) -> Result<Option<ActionRow>>;
+    /// Up to `limit` actions with an id below `before`, the newest first; those on one entry only, if named.
+    async fn actions(&self, before: Option<i64>, limit: i64, entry: Option<i64>) -> Result<Vec<ActionRow>>;
     /// The path and the headers of a hook's newest entry.
     async fn newest_head(&self, hook: &str) -> Result<Option<StoredHead>>;
     /// The cursor after all committed entries. No later commit can come before it.

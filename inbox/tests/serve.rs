@@ -458,27 +458,6 @@ async fn refuses_at_the_limit_and_accepts_after_retention() {
 }
 
 #[tokio::test]
-async fn requires_the_admin_token() {
-    let inbox =
-        ServedInbox::with(|settings| settings.admin_tokens = ["s3cret", "n3xt"].map(str::to_owned).into())
-            .await;
-    assert_eq!(inbox.get("/healthz", &[]).await.unwrap(), (200, "ok\n".to_owned()));
-    assert_eq!(inbox.get("/metrics", &[]).await.unwrap().0, 401);
-    let (status, body) = inbox.get("/entries", &[("authorization", "Bearer s3cre")]).await.unwrap();
-    let problem = serde_json::json!({
-        "type": "https://docs.example/reference/inbox-api.html#token-invalid",
-        "title": "The request does not contain the admin token.", "status": 401, "code": "token-invalid",
-        "detail": "the admin token is missing or wrong: send Authorization: Bearer TOKEN",
-    });
-    assert_eq!((status, serde_json::from_str(&body).ok()), (401, Some(problem)));
-    // During a rotation.
-    for token in ["Bearer s3cret", "Bearer n3xt"] {
-        assert_eq!(inbox.get("/metrics", &[("authorization", token)]).await.unwrap().0, 200);
-    }
-    assert_eq!(inbox.get("/metrics", &[("authorization", "Bearer s3cretn3xt")]).await.unwrap().0, 401);
-}
-
-#[tokio::test]
 async fn refuses_web_pages_in_a_browser() {
     let inbox = ServedInbox::start().await;
     let call = async |method: Method, headers: &[(&str, &str)]| {

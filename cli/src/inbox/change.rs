@@ -35,7 +35,8 @@ pub(super) async fn change(
     selected: &CommandSelection,
     options: &ChangeOptions,
 ) -> Result<ExitCode> {
-    let mut run = ChangeRun { inbox, change, changed: Vec::new(), refused: Refusals::default() };
+    let mut run =
+        ChangeRun { inbox, change, changed: Vec::new(), refused: Refusals::default(), action: None };
     let (mut until, mut total) = (None, selected.count());
     let asks =
         matches!(selected, CommandSelection::Filter(_)) || (change == ChangeKind::Drop && !options.yes);
@@ -58,6 +59,8 @@ struct ChangeRun {
     change: ChangeKind,
     changed: Vec<i64>,
     refused: Refusals,
+    /// The action's number, for the next piece.
+    action: Option<i64>,
 }
 
 impl ChangeRun {
@@ -67,9 +70,20 @@ impl ChangeRun {
         while let Some(request) = requests.pop() {
             let request = ChangeRequest { dry_run: true, ..request };
             let preview = self.inbox.preview(self.change, &request).await?;
-            all.would_change.extend(preview.would_change);
-            all.would_refuse.extend(preview.would_refuse);
+            for StateCount { state, count } in preview.would_change {
+                match all.would_change.iter_mut().find(|sum| sum.state == state) {
+                    Some(sum) => sum.count = sum.count.saturating_add(count),
+                    None => all.would_change.push(StateCount { state, count }),
+                }
+            }
+            for RefusalCount { why, count } in preview.would_refuse {
+                match all.would_refuse.iter_mut().find(|sum| sum.why == why) {
+                    Some(sum) => sum.count = sum.count.saturating_add(count),
+                    None => all.would_refuse.push(RefusalCount { why, count }),
+                }
+            }
             all.until = all.until.max(preview.until);
+            requests.continue_after(ChangeRequest { until: all.until, ..request }, preview.next);
         }
         Ok(all)
     }
@@ -114,12 +128,14 @@ impl ChangeRun {
         let mut progress = Progress::new(self.change.past(), total);
         let mut requests = selected.requests(until);
         while let Some(request) = requests.pop() {
+            let request = ChangeRequest { action: self.action, ..request };
             let answer = self.inbox.change(self.change, &request).await;
             let answer = if self.changed.is_empty() {
                 answer?
             } else {
                 answer.with_context(|| format!("{} {} so far", count(&self.changed), self.change.past()))?
             };
+            self.action = answer.action;
             self.changed.extend(answer.changed);
             self.refused.add(answer.refused);
             progress.at(self.changed.len());

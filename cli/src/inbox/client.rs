@@ -6,10 +6,10 @@ use crate::net_error::cause;
 use crate::option::{UsageError, parse_admin_url};
 use anyhow::{Result, anyhow};
 use blobgate_inbox::service::{
-    ChangeAnswer, ChangePreview, ChangeRequest, EntryDetail, EntryPage, ExpectAnswer, ExpectRequest,
-    InboxStats, ListRequest, PauseAnswer, PauseTarget, ProblemDocument, ReconcileAnswer, ReconcilePreview,
-    ReconcileRequest, ReevaluateAnswer, ReevaluateRequest, ReleaseAsAnswer, ReleaseAsRequest, StoryAnswer,
-    StoryRequest, TailPage, TailRequest,
+    AuditPage, AuditRequest, ChangeAnswer, ChangePreview, ChangeRequest, EntryDetail, EntryPage,
+    ExpectAnswer, ExpectRequest, InboxStats, ListRequest, PauseAnswer, PauseTarget, ProblemDocument,
+    ReconcileAnswer, ReconcilePreview, ReconcileRequest, ReevaluateAnswer, ReevaluateRequest,
+    ReleaseAsAnswer, ReleaseAsRequest, StoryAnswer, StoryRequest, TailPage, TailRequest,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
@@ -125,6 +125,10 @@ impl InboxClient {
 
     pub(super) async fn tail(&self, request: &TailRequest) -> Result<TailPage> {
         self.get("/tail", &request.pairs()).await
+    }
+
+    pub(super) async fn audit(&self, request: &AuditRequest) -> Result<AuditPage> {
+        self.get("/audit", &request.pairs()).await
     }
 
     pub(super) async fn stats(&self) -> Result<InboxStats> {

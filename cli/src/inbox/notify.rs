@@ -1,5 +1,6 @@
 //! The options of notifications, and `blobgate inbox test-notify`.
 
+use super::admin_token::AdminTokens;
 use super::serve::parse_docs_url;
 use crate::env::read_env;
 use crate::option::UsageError;
@@ -23,7 +24,7 @@ pub(super) struct NotifyArgs {
 /// The secrets of an inbox. The receiver of notifications must not know them.
 pub(super) struct InboxSecrets<'a> {
     pub(super) signing_keys: Option<&'a WebhookKeys>,
-    pub(super) admin_tokens: &'a [String],
+    pub(super) admin_tokens: Option<&'a AdminTokens>,
 }
 
 impl NotifyArgs {
@@ -53,9 +54,9 @@ impl NotifyArgs {
                 )));
             }
         }
-        if secrets.admin_tokens.iter().any(|token| parsed.are_in(token)) {
+        if secrets.admin_tokens.is_some_and(|tokens| tokens.variable_in(&parsed).is_some()) {
             bail!(usage(
-                "the key of notifications is the admin token: their receiver could operate the inbox. Set it to another key"
+                "the key of notifications is an admin token: their receiver could use it at the inbox. Set it to another key"
             ));
         }
         Ok(Some(Notifications::new(url, parsed)?))
@@ -83,7 +84,7 @@ Examples:
     --notify-key-env BLOBGATE_NOTIFY_KEY";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let secrets = InboxSecrets { signing_keys: None, admin_tokens: &[] };
+    let secrets = InboxSecrets { signing_keys: None, admin_tokens: None };
     let Some(notifications) = args.notify.read(&secrets)? else {
         bail!(usage("there is no receiver. Name its URL with --notify"));
     };

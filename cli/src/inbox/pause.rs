@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let target = args.target.read();
     // `resume` takes every name: an invalid one may have been paused.
     target.hook.as_deref().map(read_hook).transpose().map_err(UsageError::new)?;
-    let PauseAnswer { changed, note } = args.admin.connect()?.pause(&target).await?;
+    let PauseAnswer { changed, note, .. } = args.admin.connect()?.pause(&target).await?;
     let already = if changed { "" } else { " already" };
     print_line(format_args!("{} is{already} paused", name(target.hook.as_deref(), target.event)));
     if let Some(note) = note {

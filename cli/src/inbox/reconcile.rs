@@ -49,7 +49,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if args.json {
         print_json(serde_json::to_string(&answer)?);
     } else {
-        let ReconcileAnswer { due, per_minute } = answer;
+        let ReconcileAnswer { due, per_minute, .. } = answer;
         let noun = if due == 1 { "generation" } else { "generations" };
         print_line(format_args!("reconciling {due} {noun} now, at most {per_minute} a minute"));
     }

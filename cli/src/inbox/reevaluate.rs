@@ -118,10 +118,13 @@ impl ReevaluationRun {
         let past = if dry_run { "judged" } else { "reevaluated" };
         let mut progress = Progress::new(past, self.selected.count());
         let mut requests = self.selected.requests(until);
+        // One action for all pieces.
+        let mut action = None;
         while let Some(change) = requests.pop() {
-            let request = ChangeRequest { dry_run, ..change.clone() };
+            let request = ChangeRequest { dry_run, action, ..change.clone() };
             let request = ReevaluateRequest::new(request, self.config.clone(), self.waive.clone());
             let answer = self.inbox.reevaluate(&request).await?;
+            action = answer.action;
             let seen = answer.changed.iter().chain(&answer.to_confirm).copied();
             let seen = seen.chain(answer.refused.iter().map(|refused| refused.id));
             all.until = all.until.max(seen.max());

@@ -1,9 +1,10 @@
 //! `blobgate inbox serve`: runs the inbox.
 
+use super::admin_token::AdminTokenArgs;
 use super::notify::{InboxSecrets, NotifyArgs};
 use super::store_option::StoreParser;
 use crate::end_signals::EndSignals;
-use crate::env::{read_env, read_token};
+use crate::env::read_env;
 use crate::log::Format;
 use crate::option::{UsageError, is_this_machine, parse_address, parse_envoy_url, parse_time};
 use crate::output::print_line;
@@ -47,9 +48,8 @@ pub(crate) struct Args {
     /// Unsigned deliveries from other machines: any client of the port can then forge events
     #[arg(long)]
     insecure: bool,
-    /// The environment variable with the admin listener's token, for `Authorization: Bearer TOKEN`; repeat the option during a rotation
-    #[arg(long, value_name = "NAME")]
-    admin_token_env: Vec<String>,
+    #[command(flatten)]
+    admin_tokens: AdminTokenArgs,
     /// The time limit of an attempt; Envoy's service routes need a shorter one
     #[arg(long, value_name = "TIME", default_value = "25s", value_parser = parse_time)]
     timeout: Duration,
@@ -125,11 +125,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             args.listen
         )));
     }
-    let admin_tokens =
-        args.admin_token_env.iter().map(|name| read_token(name)).collect::<Result<Vec<_>, _>>()?;
-    if admin_tokens.is_empty() && !args.admin.ip().is_loopback() {
+    let admin_tokens = args.admin_tokens.read()?;
+    if admin_tokens.tokens.is_empty() && !args.admin.ip().is_loopback() {
         bail!(UsageError(format!(
-            "other machines can reach {}. Name a token with --admin-token-env",
+            "other machines can reach {}. Name a token with --admin-token",
             args.admin
         )));
     }
@@ -142,9 +141,8 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Ok(if keys.is_empty() { None } else { Some(WebhookKeys::parse(&keys).map_err(UsageError::new)?) })
     };
     let (sign, verify) = (keys()?, keys()?);
-    let mut named = args.admin_token_env.iter().zip(&admin_tokens);
     if let Some(keys) = &sign
-        && let Some((name, _)) = named.find(|(_, token)| keys.are_in(token))
+        && let Some(name) = admin_tokens.variable_in(keys)
     {
         bail!(UsageError(format!(
             "{name} has the signing key as admin token: operators could forge events. Set it to another value"
@@ -154,7 +152,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         bail!(UsageError(format!("--listen and --admin are both {}. Name two ports", args.listen)));
     }
 
-    let secrets = InboxSecrets { signing_keys: sign.as_ref(), admin_tokens: &admin_tokens };
+    let secrets = InboxSecrets { signing_keys: sign.as_ref(), admin_tokens: Some(&admin_tokens) };
     let notify = args.notify.read(&secrets)?;
 
     let mut signals = EndSignals::watch()?;
@@ -179,7 +177,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         deliver_to: args.deliver_to,
         sign,
         verify,
-        admin_tokens,
+        admin_tokens: admin_tokens.tokens,
         timeout: args.timeout,
         concurrency: usize::try_from(args.concurrency.get())?,
         drain: args.drain_rate,

@@ -153,6 +153,23 @@ CREATE TABLE pause (
     PRIMARY KEY (hook, event)
 );
 
+-- Operators' actions, for the audit.
+CREATE TABLE action (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at bigint NOT NULL, -- the time of its first change
+    who text, -- the name of the caller's token; NULL without sign-in
+    action text NOT NULL, -- replay, retry, release, release-as, drop, purge, pause, resume, reevaluate, reconcile
+    filter text, -- the filter as JSON; NULL for ids
+    target text, -- of a pause its hook and event, of a release-as the event, of a reevaluation the waived reasons
+    entries bigint NOT NULL, -- the number of changed entries
+    note text
+);
+CREATE INDEX action_at ON action (at);
+
+-- The entries that an action changed.
+CREATE TABLE action_entry (action_id bigint NOT NULL, entry_id bigint NOT NULL, PRIMARY KEY (action_id, entry_id));
+CREATE INDEX action_entry_entry ON action_entry (entry_id, action_id);
+
 -- The time of the next notification of each kind, for all inboxes.
 CREATE TABLE notification (kind text PRIMARY KEY, next_at bigint NOT NULL);
 

@@ -148,6 +148,23 @@ CREATE TABLE pause (
     PRIMARY KEY (hook, event)
 );
 
+-- Operators' actions, for the audit.
+CREATE TABLE action (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL, -- the time of its first change
+    who TEXT, -- the name of the caller's token; NULL without sign-in
+    action TEXT NOT NULL, -- replay, retry, release, release-as, drop, purge, pause, resume, reevaluate, reconcile
+    filter TEXT, -- the filter as JSON; NULL for ids
+    target TEXT, -- of a pause its hook and event, of a release-as the event, of a reevaluation the waived reasons
+    entries INTEGER NOT NULL, -- the number of changed entries
+    note TEXT
+);
+CREATE INDEX action_at ON action (at);
+
+-- The entries that an action changed.
+CREATE TABLE action_entry (action_id INTEGER NOT NULL, entry_id INTEGER NOT NULL, PRIMARY KEY (action_id, entry_id)) WITHOUT ROWID;
+CREATE INDEX action_entry_entry ON action_entry (entry_id, action_id);
+
 -- The time of the next notification of each kind, for all inboxes.
 CREATE TABLE notification (kind TEXT PRIMARY KEY, next_at INTEGER NOT NULL);
 

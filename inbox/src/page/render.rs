@@ -35,8 +35,11 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     for (name, text) in [
         ("layout.html", include_str!("templates/layout.html")),
+        ("next.html", include_str!("templates/next.html")),
         ("overview.html", include_str!("templates/overview.html")),
         ("problem.html", include_str!("templates/problem.html")),
+        ("sign_in.html", include_str!("templates/sign_in.html")),
+        ("visitor.html", include_str!("templates/visitor.html")),
     ] {
         let added = environment.add_template(name, text);
         debug_assert!(added.is_ok(), "{added:?}");
@@ -66,6 +69,12 @@ pub(super) fn render(
             detail: "the inbox's log has the cause".to_owned(),
         }
     })
+}
+
+impl PageError {
+    pub(super) fn new(status: StatusCode, title: &'static str, detail: String) -> Self {
+        Self { status, title, detail }
+    }
 }
 
 impl From<service::Error> for PageError {

@@ -1,20 +1,15 @@
-//! Admits the visitors of the page.
+//! The visitor of a request.
 
-use super::render::PageError;
-use crate::access::{AccessRole, Caller};
-use crate::admin::{Admin, Problem, check_host};
-use axum::extract::{FromRequestParts, Request, State};
-use axum::http::request::Parts;
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use crate::access::{Access, AccessRole, Caller, Session};
 use serde::Serialize;
-use std::sync::Arc;
 
-/// The visitor of a request.
+/// The visitor of a request. Templates get the fields that are not skipped.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Visitor {
     /// The name of its token.
     name: Option<String>,
+    /// Whether it may see the views. A view of the sign-in has no navigation.
+    admitted: bool,
     /// Whether it may change entries. The views show no buttons without it.
     pub(super) operates: bool,
     /// Whether the listener has tokens.
@@ -22,43 +17,70 @@ pub(super) struct Visitor {
     /// The value that a form has to contain.
     csrf: String,
     #[serde(skip)]
-    #[expect(dead_code, reason = "for the actions")]
-    pub(super) caller: Option<Caller>,
+    caller: Option<Caller>,
+    #[serde(skip)]
+    session: Option<Session>,
 }
 
 impl Visitor {
-    /// A visitor without rights, for a problem before any check.
+    /// A visitor without rights: before the sign-in, and of a problem before any check.
     pub(super) const fn nobody() -> Self {
-        Self { name: None, operates: false, sign_in: true, csrf: String::new(), caller: None }
-    }
-
-    fn new(caller: Caller, csrf: String) -> Self {
         Self {
-            name: caller.name().map(ToOwned::to_owned),
-            operates: caller.may(AccessRole::Operate),
-            sign_in: caller.name().is_some(),
-            csrf,
-            caller: Some(caller),
+            name: None,
+            admitted: false,
+            operates: false,
+            sign_in: true,
+            csrf: String::new(),
+            caller: None,
+            session: None,
         }
     }
-}
 
-/// Admits a visitor to the views.
-pub(super) async fn admit(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
-    if !admin.tokens.is_empty() {
-        return PageError::from(Problem::NoToken).into_response();
+    /// A visitor on this machine, where the listener has no tokens.
+    pub(super) fn local(access: &Access) -> Self {
+        let caller = Caller::unnamed();
+        Self {
+            admitted: true,
+            operates: true,
+            sign_in: false,
+            csrf: access.form_proof(),
+            caller: Some(caller),
+            ..Self::nobody()
+        }
     }
-    if let Err(problem) = check_host(&request) {
-        return PageError::from(problem).into_response();
+
+    pub(super) fn signed_in(session: Session) -> Self {
+        let caller = session.caller();
+        Self {
+            name: caller.name().map(ToOwned::to_owned),
+            admitted: true,
+            operates: caller.may(AccessRole::Operate),
+            csrf: session.form_proof().to_owned(),
+            caller: Some(caller.clone()),
+            session: Some(session),
+            ..Self::nobody()
+        }
     }
-    request.extensions_mut().insert(Visitor::new(Caller::unnamed(), String::new()));
-    next.run(request).await
-}
 
-impl<S: Sync> FromRequestParts<S> for Visitor {
-    type Rejection = PageError;
+    /// Who it is for `service`.
+    pub(super) const fn caller(&self) -> Option<&Caller> {
+        self.caller.as_ref()
+    }
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, PageError> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| Problem::NoToken.into())
+    pub(super) const fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    pub(super) fn form_proof(&self) -> &str {
+        &self.csrf
+    }
+
+    /// Returns once the visitor may see no more: its session has expired, or it has signed out. A live view then ends.
+    #[allow(dead_code, reason = "for the live view")]
+    pub(super) async fn until_over(&self, access: &Access) {
+        match &self.session {
+            Some(session) => access.until_over(session).await,
+            None => std::future::pending().await,
+        }
     }
 }

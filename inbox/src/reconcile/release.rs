@@ -5,7 +5,7 @@ use crate::commit::{CommitError, Committer};
 use crate::entry::QuarantineReason;
 use crate::handles::InboxHandles;
 use crate::space::Full;
-use crate::store::{ArrivalOutcome, QuarantinedEntry, StoreError};
+use crate::store::{ArrivalOutcome, NewAction, QuarantinedEntry, ReleaseResult, StoreError};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use blobgate::confirm;
 use blobgate::contract::header;
@@ -80,7 +80,7 @@ impl Releaser {
     pub(crate) async fn explained(&self, id: i64) -> Result<(), ReleaseError> {
         let entry = self.shared.store.quarantined(id).await?.ok_or(ReleaseError::Gone)?;
         let headers = read_headers(&entry.headers);
-        self.release(id, &read(entry, headers)?, EXPLAINED).await.map(|_| ())
+        self.release(id, &read(entry, headers)?, EXPLAINED, None).await.map(|_| ())
     }
 
     /// Releases an entry that the status API's answer confirms.
@@ -99,23 +99,26 @@ impl Releaser {
             Some(headers) => read_headers(headers),
             None => accepted(read_headers(&entry.headers), &event)?,
         };
-        self.release(id, &read(entry, headers)?, CONFIRMED).await.map(|_| ())
+        self.release(id, &read(entry, headers)?, CONFIRMED, None).await.map(|_| ())
     }
 
-    /// Releases an entry as this arrival. `note` becomes the answer of the old entry.
+    /// Releases an entry as this arrival. `note` becomes the answer of the old entry. `action` is an operator's.
     pub(crate) async fn release(
         &self,
         id: i64,
         arrival: &Arrival,
         note: &str,
-    ) -> Result<ArrivalOutcome, ReleaseError> {
+        action: Option<&NewAction>,
+    ) -> Result<ReleaseResult, ReleaseError> {
         self.shared.space.check(arrival.verdict)?;
-        let outcome = self.shared.store.release(id, arrival, note).await?;
-        if let Some(outcome @ ArrivalOutcome::Waits(route)) = &outcome {
+        let released = self.shared.store.release(id, arrival, note, action).await?;
+        let released = released.ok_or(ReleaseError::Gone)?;
+        if let outcome @ ArrivalOutcome::Waits(route) = &released.outcome {
             self.shared.space.add(arrival, outcome);
             self.shared.wake.up([route.clone()]);
         }
-        check_released(outcome)
+        let outcome = check_released(Some(released.outcome))?;
+        Ok(ReleaseResult { outcome, ..released })
     }
 }
 

@@ -5,7 +5,8 @@ use super::error::{BadRequest, Error};
 use super::filter::EntryFilter;
 use super::names::EntryState;
 use super::{named, written};
-use crate::store::{Change, ChangeRefusal, EntrySelection, Restriction};
+use crate::access::Caller;
+use crate::store::{Change, ChangeRefusal, EntrySelection, NewAction, Restriction};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,6 +32,9 @@ pub struct ChangeRequest {
     /// With a filter: the most entries of one piece, up to 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<i64>,
+    /// The `action` of the answer to an earlier piece: this piece belongs to the same action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<i64>,
     /// Count the entries, and change nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -45,6 +49,9 @@ pub struct ChangeAnswer {
     pub refused: Vec<EntryRefusal>,
     /// The `after` of the next piece; nothing after the last.
     pub next: Option<i64>,
+    /// The action's number in the audit, for the next piece; nothing while no entry has changed.
+    #[serde(default)]
+    pub action: Option<i64>,
 }
 
 /// An entry that did not change.
@@ -65,6 +72,9 @@ pub struct ChangePreview {
     pub would_refuse: Vec<RefusalCount>,
     /// The newest selected entry, for `until`.
     pub until: Option<i64>,
+    /// The `after` of the next piece of a long preview. The counts are then of this piece: at least so many entries would change.
+    #[serde(default)]
+    pub next: Option<i64>,
 }
 
 /// The number of entries in a state.
@@ -87,11 +97,18 @@ pub struct RefusalCount {
 
 impl Operations {
     /// Changes entries.
-    pub(crate) async fn change(&self, change: Change, request: ChangeRequest) -> Result<ChangeAnswer, Error> {
+    pub(crate) async fn change(
+        &self,
+        caller: &Caller,
+        change: Change,
+        request: ChangeRequest,
+    ) -> Result<ChangeAnswer, Error> {
         let which = request.which(change)?;
+        let action = NewAction::by(caller, change.into()).with_filter(request.filter.as_ref());
+        let action = self.continued(action, request.action).await?;
         let (ids, next) = self.piece(which, Restriction::Applicable(change), &request).await?;
         let store = self.shared.store.clone();
-        let changed = written(async move { store.change(change, &ids).await }).await?;
+        let changed = written(async move { store.change(change, &ids, &action).await }).await?;
         if let Change::Retry(_) = change {
             self.retries.add(changed.changed.len());
         }
@@ -110,7 +127,8 @@ impl Operations {
             tracing::info!(entries, "{verb}={} entries={entries} by an operator", changed.changed.len());
         }
         let refused = self.explain(changed.refused).await?;
-        Ok(ChangeAnswer { changed: changed.changed.into_keys().collect(), refused, next })
+        let action = changed.action.or(request.action);
+        Ok(ChangeAnswer { changed: changed.changed.into_keys().collect(), refused, next, action })
     }
 
     /// Counts the entries that a change would change or refuse.
@@ -140,7 +158,7 @@ impl Operations {
         }
         let would_change = changes.into_iter().map(|(state, count)| StateCount { state, count }).collect();
         let would_refuse = refuses.into_iter().map(|(why, count)| RefusalCount { why, count }).collect();
-        Ok(ChangePreview { would_change, would_refuse, until })
+        Ok(ChangePreview { would_change, would_refuse, until, next: None })
     }
 
     /// Adds the detail of entries that are not events.

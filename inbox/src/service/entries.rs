@@ -37,6 +37,9 @@ pub struct EntryPage {
     pub entries: Vec<EntrySummary>,
     /// The `before` of the next page; nothing on the last.
     pub next: Option<i64>,
+    /// Whether the page ends because the inbox has examined 20,000 entries, and not because it is full.
+    #[serde(default)]
+    pub examined: bool,
 }
 
 /// An entry.
@@ -190,7 +193,7 @@ impl Operations {
         entries.truncate(limit);
         let next = entries.last().filter(|_| more).map(|entry| entry.id);
         let entries = entries.into_iter().map(EntrySummary::try_from).collect::<Result<_, _>>()?;
-        Ok(EntryPage { entries, next })
+        Ok(EntryPage { entries, next, examined: false })
     }
 
     /// Shows an entry.

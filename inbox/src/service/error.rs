@@ -96,6 +96,9 @@ pub enum BadRequest {
         /// The largest.
         max: i64,
     },
+    /// An unknown parameter of the audit.
+    #[error("unknown parameter {0:?}: use entry, limit or before")]
+    NoSuchAuditParameter(String),
     /// A purge without a job and without a generation.
     #[error("a purge needs a job or a generation: add one to the filter")]
     UnnamedPurge,
@@ -126,6 +129,10 @@ pub(crate) enum Error {
     #[error("no pause of {0}: pass the same hook and event as when it was set; GET /pauses lists the pauses")]
     NoPause(String),
     #[error(
+        "no action {0} to continue: the caller has begun none with this number, kind, filter and target in the last 12 hours. Leave action out to begin a new one"
+    )]
+    NoAction(i64),
+    #[error(
         "generation {generation} of hook {hook} already has the job {expected:?}, not {named:?}: check the job"
     )]
     OtherJob { hook: String, generation: String, expected: String, named: String },
@@ -141,6 +148,8 @@ pub(crate) enum Error {
     NotNow(ReleaseError),
     #[error("the store contains the unknown event {0:?}: use the newer version that stored it")]
     NewerEvent(String),
+    #[error("the filter of action {0} has a condition of a newer version: use that version")]
+    NewerFilter(i64),
     #[error(
         "the store did not answer within {} s: the request may have taken effect; repeating it is safe",
         .0.as_secs()

@@ -4,7 +4,8 @@ use super::error::{BadRequest, Error};
 use super::filter::read_hook;
 use super::names::EventKind;
 use super::{Operations, time, written};
-use crate::store::DatedPause;
+use crate::access::Caller;
+use crate::store::{ActionKind, DatedPause, NewAction};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -37,6 +38,9 @@ pub struct PauseAnswer {
     /// A doubt about the name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// The action's number in the audit.
+    #[serde(default)]
+    pub action: Option<i64>,
 }
 
 /// Hook and event in the store: an empty one stands for all.
@@ -53,7 +57,7 @@ impl Operations {
     }
 
     /// Pauses the target: no new attempt of it starts.
-    pub(crate) async fn pause(&self, target: &PauseTarget) -> Result<PauseAnswer, Error> {
+    pub(crate) async fn pause(&self, caller: &Caller, target: &PauseTarget) -> Result<PauseAnswer, Error> {
         let name = PauseName::read(target, read_hook)?;
         // A pause may precede the first event, so an unknown hook is a note and not an error.
         let is_known = name.hook.is_empty() || self.shared.store.knows_hook(&name.hook).await?;
@@ -61,22 +65,25 @@ impl Operations {
             format!("no accepted or quarantined entry and no expectation has hook {}: check the name in the gate's configuration", name.hook)
         });
         tracing::info!(hook = name.hook(), event = name.event(), "an operator pauses {name}");
+        let action = NewAction::by(caller, ActionKind::Pause).with_target(name.to_string());
         let store = self.shared.store.clone();
-        let changed = written(async move { store.pause(&name.hook, &name.event).await }).await?;
-        Ok(PauseAnswer { changed, note })
+        let action = written(async move { store.pause(&name.hook, &name.event, &action).await }).await?;
+        Ok(PauseAnswer { changed: action.is_some(), note, action })
     }
 
     /// Ends a pause.
-    pub(crate) async fn resume(&self, target: &PauseTarget) -> Result<PauseAnswer, Error> {
+    pub(crate) async fn resume(&self, caller: &Caller, target: &PauseTarget) -> Result<PauseAnswer, Error> {
         // A hook of this name may be invalid, and the pause still has to end.
         let name = PauseName::read(target, read_any)?;
         let (hook, event) = (name.hook.clone(), name.event.clone());
+        let action = NewAction::by(caller, ActionKind::Resume).with_target(name.to_string());
         let store = self.shared.store.clone();
-        if !written(async move { store.resume(&hook, &event).await }).await? {
+        let action = written(async move { store.resume(&hook, &event, &action).await }).await?;
+        if action.is_none() {
             return Err(Error::NoPause(name.to_string()));
         }
         tracing::info!(hook = name.hook(), event = name.event(), "an operator resumes {name}");
-        Ok(PauseAnswer { changed: true, note: None })
+        Ok(PauseAnswer { changed: true, note: None, action })
     }
 }
 

@@ -67,6 +67,7 @@ problem_codes! {
     MethodDenied         "method-denied"         405 "The endpoint does not have this method."
     EntryUnknown         "entry-unknown"         404 "The store has no such entry."
     PauseUnknown         "pause-unknown"         404 "The store has no such pause."
+    ActionUnknown        "action-unknown"        404 "The caller has begun no such action in the last 12 hours."
     JobConflict          "job-conflict"          409 "The generation is already announced with another job."
     ReleaseRefused       "release-refused"       409 "The entry cannot be released as this event."
     ProviderMissing      "provider-missing"      409 "This inbox runs without a status API."

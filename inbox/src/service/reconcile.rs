@@ -2,7 +2,8 @@
 
 use super::error::Error;
 use super::{ExpectationStatus, Operations, written};
-use crate::store::Expectation;
+use crate::access::Caller;
+use crate::store::{ActionKind, Expectation, NewAction};
 use serde::{Deserialize, Serialize};
 
 /// Makes the reconciler call the status API now.
@@ -44,6 +45,9 @@ pub struct ReconcileAnswer {
     pub due: u64,
     /// The calls in a minute.
     pub per_minute: u32,
+    /// The action's number in the audit; nothing if no call is due.
+    #[serde(default)]
+    pub action: Option<i64>,
 }
 
 /// Keeps an answer below a megabyte.
@@ -51,14 +55,15 @@ const MAX_QUESTIONS: usize = 500;
 
 impl Operations {
     /// Makes all calls due that are overdue, or were made before.
-    pub(crate) async fn reconcile(&self) -> Result<ReconcileAnswer, Error> {
+    pub(crate) async fn reconcile(&self, caller: &Caller) -> Result<ReconcileAnswer, Error> {
         let per_minute = self.per_minute.ok_or(Error::NoProvider)?;
         let store = self.shared.store.clone();
         let after = self.reconcile_after;
-        let due = written(async move { store.call_now(after).await }).await?;
+        let action = NewAction::by(caller, ActionKind::Reconcile);
+        let (due, action) = written(async move { store.call_now(after, &action).await }).await?;
         self.nudge.notify_one();
         tracing::info!("reconcile due={due} by an operator");
-        Ok(ReconcileAnswer { due, per_minute })
+        Ok(ReconcileAnswer { due, per_minute, action })
     }
 
     /// Lists the generations that the reconciler would call about.

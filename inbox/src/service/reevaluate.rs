@@ -4,10 +4,11 @@ use super::change::{ChangeRequest, EntryRefusal};
 use super::error::Error;
 use super::filter::EntryFilter;
 use super::{Operations, named, written};
+use crate::access::Caller;
 use crate::arrival::Arrival;
 use crate::reconcile::{ReleaseError, Releaser, check_released};
 use crate::reevaluate::{self, Judge, ReevaluatedEntry, RuleFailure};
-use crate::store::{Restriction, StoreError, StoreHandle};
+use crate::store::{ActionKind, NewAction, Restriction, StoreError, StoreHandle};
 use blobgate::{Reason, Violation};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -32,6 +33,9 @@ pub struct ReevaluateRequest {
     /// With a filter: the most entries of one piece, up to 500.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<i64>,
+    /// The `action` of the answer to an earlier piece: this piece belongs to the same action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<i64>,
     /// Judge the entries, and change nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -53,6 +57,9 @@ pub struct ReevaluateAnswer {
     pub refused: Vec<EntryRefusal>,
     /// The `after` of the next piece; nothing after the last.
     pub next: Option<i64>,
+    /// The action's number in the audit, for the next piece; nothing while no entry has changed.
+    #[serde(default)]
+    pub action: Option<i64>,
 }
 
 /// The reasons that an operator can waive: the store does not contain their inputs.
@@ -91,25 +98,43 @@ enum ReevaluationOutcome {
     ToConfirm,
 }
 
+/// The outcome for an entry, and the row of the action; no row in a preview.
+type Reevaluated = (ReevaluationOutcome, Option<i64>);
+
 /// The answer of a released entry.
 const NOTE: &str = "released: it passes today's configuration";
 
 impl Operations {
     /// Reevaluates entries, and releases those that pass.
-    pub(crate) async fn reevaluate(&self, request: ReevaluateRequest) -> Result<ReevaluateAnswer, Error> {
+    pub(crate) async fn reevaluate(
+        &self,
+        caller: &Caller,
+        request: ReevaluateRequest,
+    ) -> Result<ReevaluateAnswer, Error> {
         let judge = Judge::new(request.config.to_string().as_bytes(), &request.waive)?;
         let dry_run = request.dry_run;
+        let waived = (!request.waive.is_empty()).then(|| format!("waived {}", request.waive.join(", ")));
+        let action = NewAction::by(caller, ActionKind::Reevaluate).with_filter(request.filter.as_ref());
+        let mut action = self.continued(NewAction { target: waived, ..action }, request.action).await?;
         let selection = request.selection();
         let (ids, next) = self.piece(selection.selected()?, Restriction::Reevaluable, &selection).await?;
         let mut answer = ReevaluateAnswer { next, ..ReevaluateAnswer::default() };
         for id in ids {
             let judged = self.judge(&judge, id).await?;
-            match self.apply(id, judged, dry_run).await? {
-                Ok(ReevaluationOutcome::Released) => answer.changed.push(id),
-                Ok(ReevaluationOutcome::ToConfirm) => answer.to_confirm.push(id),
+            let applied = self.apply(id, judged, (!dry_run).then(|| action.clone())).await?;
+            match applied {
+                Ok((outcome, row)) => {
+                    // One row for the whole request: the next entry adds to it.
+                    action.row = row.or(action.row);
+                    match outcome {
+                        ReevaluationOutcome::Released => answer.changed.push(id),
+                        ReevaluationOutcome::ToConfirm => answer.to_confirm.push(id),
+                    }
+                }
                 Err(why) => answer.refused.push(EntryRefusal { id, why: why.to_string() }),
             }
         }
+        answer.action = action.row;
         let (released, to_confirm) = (answer.changed.len(), answer.to_confirm.len());
         if !dry_run && (released > 0 || to_confirm > 0) {
             self.nudge.notify_one();
@@ -136,18 +161,18 @@ impl Operations {
         })
     }
 
+    /// Releases the entry by this action. Without one, it changes nothing.
     async fn apply(
         &self,
         id: i64,
         judged: Result<ReevaluatedEntry, StayReason>,
-        dry_run: bool,
-    ) -> Result<Result<ReevaluationOutcome, StayReason>, Error> {
+        action: Option<NewAction>,
+    ) -> Result<Result<Reevaluated, StayReason>, Error> {
         let (store, releaser) = (self.shared.store.clone(), self.releaser.clone());
         written(async move {
-            if dry_run {
-                preview_release(store, id, judged).await
-            } else {
-                release_or_confirm(store, releaser, id, judged).await
+            match action {
+                None => preview_release(store, id, judged).await,
+                Some(action) => release_or_confirm(store, releaser, id, judged, &action).await,
             }
         })
         .await
@@ -157,13 +182,13 @@ impl Operations {
 impl ReevaluateRequest {
     /// Judges the selected entries by this configuration.
     pub fn new(selection: ChangeRequest, config: Value, waive: Vec<String>) -> Self {
-        let ChangeRequest { ids, filter, after, until, limit, dry_run } = selection;
-        Self { ids, filter, after, until, limit, dry_run, config, waive }
+        let ChangeRequest { ids, filter, after, until, limit, action, dry_run } = selection;
+        Self { ids, filter, after, until, limit, action, dry_run, config, waive }
     }
 
     fn selection(self) -> ChangeRequest {
-        let Self { ids, filter, after, until, limit, dry_run, .. } = self;
-        ChangeRequest { ids, filter, after, until, limit, dry_run }
+        let Self { ids, filter, after, until, limit, action, dry_run, .. } = self;
+        ChangeRequest { ids, filter, after, until, limit, action, dry_run }
     }
 }
 
@@ -181,14 +206,14 @@ async fn preview_release(
     store: StoreHandle,
     id: i64,
     judged: Result<ReevaluatedEntry, StayReason>,
-) -> Result<Result<ReevaluationOutcome, StayReason>, StoreError> {
+) -> Result<Result<Reevaluated, StayReason>, StoreError> {
     let (arrival, became) = match judged {
         Ok(ReevaluatedEntry::Passes(arrival)) => (arrival, ReevaluationOutcome::Released),
         Ok(ReevaluatedEntry::NeedsConfirmation(arrival)) => (arrival, ReevaluationOutcome::ToConfirm),
         Err(why) => return Ok(Err(why)),
     };
     let outcome = check_released(store.preview_release(id, &arrival).await?);
-    Ok(outcome.map(|_| became).map_err(StayReason::NotReleased))
+    Ok(outcome.map(|_| (became, None)).map_err(StayReason::NotReleased))
 }
 
 /// Releases the entry, or requests a confirmation for it. An earlier reevaluation no longer counts.
@@ -197,16 +222,21 @@ async fn release_or_confirm(
     releaser: Releaser,
     id: i64,
     judged: Result<ReevaluatedEntry, StayReason>,
-) -> Result<Result<ReevaluationOutcome, StayReason>, StoreError> {
+    action: &NewAction,
+) -> Result<Result<Reevaluated, StayReason>, StoreError> {
     store.forget_reevaluation(id).await?;
     match judged {
         Err(why) => Ok(Err(why)),
-        Ok(ReevaluatedEntry::Passes(arrival)) => match releaser.release(id, &arrival, NOTE).await {
-            Ok(_) => Ok(Ok(ReevaluationOutcome::Released)),
-            Err(ReleaseError::Store(error)) => Err(error),
-            Err(why) => Ok(Err(StayReason::NotReleased(why))),
-        },
-        Ok(ReevaluatedEntry::NeedsConfirmation(arrival)) => request_confirmation(store, id, &arrival).await,
+        Ok(ReevaluatedEntry::Passes(arrival)) => {
+            match releaser.release(id, &arrival, NOTE, Some(action)).await {
+                Ok(released) => Ok(Ok((ReevaluationOutcome::Released, released.action))),
+                Err(ReleaseError::Store(error)) => Err(error),
+                Err(why) => Ok(Err(StayReason::NotReleased(why))),
+            }
+        }
+        Ok(ReevaluatedEntry::NeedsConfirmation(arrival)) => {
+            request_confirmation(store, id, &arrival, action).await
+        }
     }
 }
 
@@ -214,12 +244,13 @@ async fn request_confirmation(
     store: StoreHandle,
     id: i64,
     arrival: &Arrival,
-) -> Result<Result<ReevaluationOutcome, StayReason>, StoreError> {
+    action: &NewAction,
+) -> Result<Result<Reevaluated, StayReason>, StoreError> {
     if let Err(why) = check_released(store.preview_release(id, arrival).await?) {
         return Ok(Err(StayReason::NotReleased(why)));
     }
     let Some(generation) = &arrival.generation else { return Ok(Err(StayReason::NoGeneration)) };
-    let is_quarantined = store.request_call_for(id, &arrival.hook, generation, &arrival.headers).await?;
+    let row = store.request_call_for(id, &arrival.hook, generation, &arrival.headers, action).await?;
     let gone = StayReason::NotReleased(ReleaseError::Gone);
-    Ok(if is_quarantined { Ok(ReevaluationOutcome::ToConfirm) } else { Err(gone) })
+    Ok(row.map(|row| (ReevaluationOutcome::ToConfirm, Some(row))).ok_or(gone))
 }

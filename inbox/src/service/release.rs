@@ -4,11 +4,12 @@ use super::error::{BadRequest, Error};
 use super::filter::read_generation;
 use super::names::{EntryState, EventKind, Lane};
 use super::{EntrySummary, Operations, written};
+use crate::access::Caller;
 use crate::arrival::Arrival;
 use crate::entry::QuarantineReason;
 use crate::reconcile::{ReleaseError, check_released};
 use crate::release::{self, ReleaseAsError};
-use crate::store::{ArrivalOutcome, StoredPayload};
+use crate::store::{ActionKind, ArrivalOutcome, NewAction, ReleaseResult, StoredPayload};
 use blobgate::event::GenerationId;
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +50,9 @@ pub struct ReleaseAsAnswer {
     pub detail: Option<String>,
     /// Its size in bytes.
     pub size: i64,
+    /// The action's number in the audit; nothing with `dry_run`.
+    #[serde(default)]
+    pub action: Option<i64>,
 }
 
 /// The inbox's decision on a released entry.
@@ -75,7 +79,11 @@ const NOTE: &str = "released: a person named its event";
 
 impl Operations {
     /// Releases an entry as an event.
-    pub(crate) async fn release_as(&self, request: &ReleaseAsRequest) -> Result<ReleaseAsAnswer, Error> {
+    pub(crate) async fn release_as(
+        &self,
+        caller: &Caller,
+        request: &ReleaseAsRequest,
+    ) -> Result<ReleaseAsAnswer, Error> {
         let id = request.id;
         if id < 1 {
             return Err(BadRequest::NoNumber { name: "id", value: id.to_string(), max: None }.into());
@@ -87,8 +95,10 @@ impl Operations {
         let payload = check(&shown, payload)?;
         let arrival = release::arrival(&entry, payload, request.r#as.0, named)?;
         let generation = arrival.generation.clone().unwrap_or_default();
-        let outcome = match self.decide(id, arrival, request.dry_run).await? {
-            Ok(outcome) => outcome,
+        let action = NewAction::by(caller, ActionKind::ReleaseAs).with_target(request.r#as.to_string());
+        let action = (!request.dry_run).then_some(action);
+        let ReleaseResult { outcome, action } = match self.decide(id, arrival, action).await? {
+            Ok(released) => released,
             Err(ReleaseError::Stays(reason)) => {
                 return Err(still_quarantined(&shown, request.r#as, generation, reason).into());
             }
@@ -122,21 +132,24 @@ impl Operations {
             r#override: shown.reason,
             detail: shown.detail.clone(),
             size: shown.size,
+            action,
         })
     }
 
+    /// Releases the entry by this action. Without one, it changes nothing.
     async fn decide(
         &self,
         id: i64,
         arrival: Arrival,
-        dry_run: bool,
-    ) -> Result<Result<ArrivalOutcome, ReleaseError>, Error> {
+        action: Option<NewAction>,
+    ) -> Result<Result<ReleaseResult, ReleaseError>, Error> {
         let (store, releaser) = (self.shared.store.clone(), self.releaser.clone());
         let outcome = written(async move {
-            if dry_run {
-                return store.preview_release(id, &arrival).await.map(check_released);
-            }
-            match releaser.release(id, &arrival, NOTE).await {
+            let Some(action) = action else {
+                let outcome = check_released(store.preview_release(id, &arrival).await?);
+                return Ok(outcome.map(|outcome| ReleaseResult { outcome, action: None }));
+            };
+            match releaser.release(id, &arrival, NOTE, Some(&action)).await {
                 Err(ReleaseError::Store(error)) => Err(error),
                 outcome => Ok(outcome),
             }

@@ -3,6 +3,7 @@
 mod pace;
 mod refusal;
 
+use super::audit::{AuditStatements, NewAction};
 use crate::entry::{EntryState, Lane};
 pub(crate) use pace::{RetryPace, moment};
 pub(crate) use refusal::ChangeRefusal;
@@ -33,6 +34,8 @@ pub(crate) struct ChangeResult {
     pub(crate) changed: BTreeMap<i64, Option<String>>,
     /// The other entries, each with the reason.
     pub(crate) refused: BTreeMap<i64, ChangeRefusal>,
+    /// The row of the action, if an entry changed.
+    pub(crate) action: Option<i64>,
 }
 
 /// Entries with the same facts, which decide whether a change applies.
@@ -92,10 +95,11 @@ pub(super) trait ChangeStatements {
 }
 
 pub(super) async fn change(
-    tx: &mut impl ChangeStatements,
+    tx: &mut (impl ChangeStatements + AuditStatements),
     now: i64,
     change: Change,
     ids: &BTreeSet<i64>,
+    action: &NewAction,
 ) -> Result<ChangeResult, Error> {
     tx.lock_generations(change, &list(ids), now).await?;
     let mut changed = ChangeResult::default();
@@ -116,6 +120,11 @@ pub(super) async fn change(
         Change::Purge => tx.purge(&list(&allowed), now).await?,
     };
     changed.changed = rows.into_iter().collect();
+    if !changed.changed.is_empty() {
+        let ids: Vec<_> = changed.changed.keys().copied().collect();
+        // After the entries: two pieces of one action lock its row last, so neither waits for the other's entries with it.
+        changed.action = Some(tx.note(now, action, &ids).await?);
+    }
     Ok(changed)
 }
 

@@ -11,11 +11,15 @@ mod open;
 mod pooling;
 mod rights;
 
+use super::audit;
 use super::batch::{self, IdSource};
 use super::error::{DAMAGED, postgres::remedy};
 use super::notification;
 use super::read::{OLDEST_WAITING, USAGE, USAGE_OF_ROUTES};
-use super::{ArrivalOutcome, ArrivalStore, CommittedBatch, FileWatch, Result, Store, StoreError, Usage};
+use super::{
+    ArrivalOutcome, ArrivalStore, CommittedBatch, FileWatch, NewAction, ReleaseResult, Result, Store,
+    StoreError, Usage,
+};
 use crate::arrival::Arrival;
 use crate::decide::QuarantineRoom;
 use crate::health::{Fault, Faults};
@@ -132,14 +136,19 @@ impl ArrivalStore for Postgres {
         Ok(CommittedBatch { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
     }
 
-    async fn release(&self, id: i64, arrival: &Arrival, why: &str) -> Result<Option<ArrivalOutcome>> {
-        transaction!(self, |connection| batch::release(
-            &mut PostgresTransaction(connection, IdSource::Next),
-            id,
-            arrival,
-            why
-        )
-        .await?)
+    async fn release(
+        &self,
+        id: i64,
+        arrival: &Arrival,
+        why: &str,
+        action: Option<&NewAction>,
+    ) -> Result<Option<ReleaseResult>> {
+        transaction!(self, |connection| {
+            let mut tx = PostgresTransaction(&mut *connection, IdSource::Next);
+            let outcome = batch::release(&mut tx, id, arrival, why).await?;
+            let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
+            audit::note_release(connection, now, id, outcome, action).await?
+        })
     }
 
     async fn preview_release(&self, id: i64, arrival: &Arrival) -> Result<Option<ArrivalOutcome>> {

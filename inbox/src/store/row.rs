@@ -19,6 +19,14 @@ pub(crate) struct CommittedBatch {
     pub(crate) synced: Duration,
 }
 
+/// A quarantined entry that was decided on as a new arrival.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReleaseResult {
+    pub(crate) outcome: ArrivalOutcome,
+    /// The row of the operator's action, if the entry left quarantine by one.
+    pub(crate) action: Option<i64>,
+}
+
 /// An entry to deliver, under a lease.
 #[derive(Clone, Debug, FromRow)]
 pub(crate) struct ClaimedEntry {

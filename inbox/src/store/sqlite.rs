@@ -13,11 +13,14 @@ mod open;
 mod rescue;
 mod rescued;
 
+use super::audit;
 use super::batch::{self, IdSource};
 use super::error::{DAMAGED, sqlite::remedy};
 use super::notification;
 use super::read::{OLDEST_WAITING, USAGE, USAGE_OF_ROUTES};
-use super::{ArrivalOutcome, ArrivalStore, CommittedBatch, Result, Store, StoreError, Usage};
+use super::{
+    ArrivalOutcome, ArrivalStore, CommittedBatch, NewAction, ReleaseResult, Result, Store, StoreError, Usage,
+};
 use crate::arrival::Arrival;
 use crate::decide::QuarantineRoom;
 use crate::health::{Fault, Faults};
@@ -140,14 +143,20 @@ impl ArrivalStore for Sqlite {
         Ok(CommittedBatch { outcomes, worked, synced: begun.elapsed().saturating_sub(worked) })
     }
 
-    async fn release(&self, id: i64, arrival: &Arrival, why: &str) -> Result<Option<ArrivalOutcome>> {
-        transaction!(self, |connection| batch::release(
-            &mut SqliteTransaction { connection, sqlite: self, ids: IdSource::Next },
-            id,
-            arrival,
-            why
-        )
-        .await?)
+    async fn release(
+        &self,
+        id: i64,
+        arrival: &Arrival,
+        why: &str,
+        action: Option<&NewAction>,
+    ) -> Result<Option<ReleaseResult>> {
+        let now = self.clock.now();
+        transaction!(self, |connection| {
+            let mut tx =
+                SqliteTransaction { connection: &mut *connection, sqlite: self, ids: IdSource::Next };
+            let outcome = batch::release(&mut tx, id, arrival, why).await?;
+            audit::note_release(connection, now, id, outcome, action).await?
+        })
     }
 
     async fn preview_release(&self, id: i64, arrival: &Arrival) -> Result<Option<ArrivalOutcome>> {

@@ -25,6 +25,14 @@ const NONE: [i64; 0] = [];
 const LEASE: i64 = 30_000_000;
 const DEADLINE: Duration = Duration::from_secs(120);
 
+fn action(change: Change) -> NewAction {
+    NewAction::of(change.into())
+}
+
+fn outcome(released: ReleaseResult) -> ArrivalOutcome {
+    released.outcome
+}
+
 /// Runs a statement on a separate connection.
 macro_rules! rows {
     ($test:expr, |$connection:ident| $body:expr) => {
@@ -451,7 +459,7 @@ in_both! {
         let operator = async |store: StoreHandle| {
             let session = &store;
             for ids in ids.chunks(10) {
-                session.change(Change::Replay, &ids.iter().copied().collect()).await.unwrap();
+                session.change(Change::Replay, &ids.iter().copied().collect(), &action(Change::Replay)).await.unwrap();
             }
         };
         let deliverer = async |session: StoreHandle| {
@@ -619,7 +627,7 @@ in_both! {
         test.finish(&observed, true).await;
         test.sql("UPDATE entry SET state = 'dead', ended_at = 1 WHERE state = 'waiting'").await;
         let ids = test.ids().await;
-        let changed = test.driver().change(Change::Purge, &ids.iter().copied().collect()).await.unwrap();
+        let changed = test.driver().change(Change::Purge, &ids.iter().copied().collect(), &action(Change::Purge)).await.unwrap();
         assert_eq!((changed.changed.len(), changed.refused.len()), (4, 0));
         test.expect(&[("delivered", 1), ("dropped", 1), ("delivered", 1), ("dropped", 1)]).await;
         for id in &ids {
@@ -630,7 +638,7 @@ in_both! {
         let again = [completed("a"), quarantined("b", "t"), dead_one];
         assert_eq!(test.store(&again).await, [const { ArrivalOutcome::Repeated }; 3]);
         assert_eq!(test.claim(COMPLETED).await.len(), 0);
-        let changed = test.driver().change(Change::Purge, &ids.iter().copied().collect()).await.unwrap();
+        let changed = test.driver().change(Change::Purge, &ids.iter().copied().collect(), &action(Change::Purge)).await.unwrap();
         assert_eq!(changed.refused.values().copied().collect::<Vec<_>>(), [ChangeRefusal::Purged; 4]);
     }
 
@@ -638,7 +646,7 @@ in_both! {
         test.store(&[completed("a"), failed("X").of(TWO)]).await;
         let entry = test.claim_one(COMPLETED).await;
         let ids = test.ids().await;
-        let changed = test.driver().change(Change::Purge, &ids.iter().copied().collect()).await.unwrap();
+        let changed = test.driver().change(Change::Purge, &ids.iter().copied().collect(), &action(Change::Purge)).await.unwrap();
         assert_eq!(changed.changed.len(), 0);
         assert_eq!(
             changed.refused.values().copied().collect::<Vec<_>>(),
@@ -660,7 +668,7 @@ in_both! {
             let started = std::time::Instant::now();
             while !left.is_empty() {
                 assert!(started.elapsed() < DEADLINE, "{} are left", left.len());
-                let changed = purger.change(Change::Purge, &left).await.unwrap();
+                let changed = purger.change(Change::Purge, &left, &action(Change::Purge)).await.unwrap();
                 left.retain(|id| !changed.changed.contains_key(id));
             }
         });
@@ -789,7 +797,7 @@ async fn a_purge_overwrites_the_body_in_the_file() {
     test.sql("PRAGMA wal_checkpoint(TRUNCATE)").await;
     assert!(is_there());
     let first = test.ids().await.into_iter().take(1).collect();
-    test.driver().change(Change::Purge, &first).await.unwrap();
+    test.driver().change(Change::Purge, &first, &action(Change::Purge)).await.unwrap();
     test.sql("PRAGMA wal_checkpoint(TRUNCATE)").await;
     assert!(!is_there());
 }

@@ -4,8 +4,8 @@ use super::*;
 use crate::arrival::Arrival;
 use crate::decide::QuarantineRoom;
 use crate::store::{
-    ClaimRequest, ClaimedEntry, EntrySelection, FinishedAttempt, GIVE_UP_AFTER, MIN_ATTEMPTS, Place,
-    Restriction, StoreHandle,
+    ClaimRequest, ClaimedEntry, EntrySelection, FinishedAttempt, GIVE_UP_AFTER, MIN_ATTEMPTS, NewAction,
+    Place, Restriction, StoreHandle,
 };
 use axum::http::HeaderMap;
 use blobgate::contract::header;
@@ -80,7 +80,10 @@ impl TestInbox {
     }
 
     async fn change(&mut self, change: Change, id: i64) -> ChangeResult {
-        self.store.change(change, &BTreeSet::from([id])).await.unwrap()
+        let action = NewAction::of(change.into());
+        let changed = self.store.change(change, &BTreeSet::from([id]), &action).await.unwrap();
+        assert_eq!(changed.action.is_some(), !changed.changed.is_empty());
+        ChangeResult { action: None, ..changed }
     }
 
     async fn state(&self, id: i64) -> &'static str {
@@ -89,12 +92,12 @@ impl TestInbox {
 }
 
 fn refused(id: i64, refusal: ChangeRefusal) -> ChangeResult {
-    ChangeResult { changed: BTreeMap::new(), refused: BTreeMap::from([(id, refusal)]) }
+    ChangeResult { changed: BTreeMap::new(), refused: BTreeMap::from([(id, refusal)]), action: None }
 }
 
 fn changed(id: i64) -> ChangeResult {
     let changed = BTreeMap::from([(id, Some(ROUTE.to_owned()))]);
-    ChangeResult { changed, refused: BTreeMap::new() }
+    ChangeResult { changed, refused: BTreeMap::new(), action: None }
 }
 
 #[tokio::test]

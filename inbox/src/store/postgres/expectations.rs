@@ -1,10 +1,11 @@
 //! Expectations, and the calls of the status API.
 
 use super::{NOW, Postgres};
+use crate::store::audit::AuditStatements;
 use crate::store::expect::ExpectationStatements;
 use crate::store::{
-    Announcement, AnnouncementOutcome, CallBudget, ExpectationStore, NextCall, Result, StatusAnswer,
-    StatusCall,
+    Announcement, AnnouncementOutcome, CallBudget, ExpectationStore, NewAction, NextCall, Result,
+    StatusAnswer, StatusCall,
 };
 use async_trait::async_trait;
 use sqlx::query_scalar;
@@ -37,10 +38,18 @@ impl ExpectationStore for Postgres {
         })
     }
 
-    async fn request_call_for(&self, id: i64, hook: &str, generation: &str, headers: &[u8]) -> Result<bool> {
+    async fn request_call_for(
+        &self,
+        id: i64,
+        hook: &str,
+        generation: &str,
+        headers: &[u8],
+        action: &NewAction,
+    ) -> Result<Option<i64>> {
         transaction!(self, |connection| {
             let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
-            connection.request_call_for(now, id, hook, generation, headers).await?
+            let is_quarantined = connection.request_call_for(now, id, hook, generation, headers).await?;
+            if is_quarantined { Some(connection.note(now, action, &[id]).await?) } else { None }
         })
     }
 
@@ -66,10 +75,11 @@ impl ExpectationStore for Postgres {
         transaction!(self, |connection| connection.record_answer(call, answer, about).await?)
     }
 
-    async fn call_now(&self, after: i64) -> Result<u64> {
+    async fn call_now(&self, after: i64, action: &NewAction) -> Result<(u64, Option<i64>)> {
         transaction!(self, |connection| {
             let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
-            connection.call_now(now, after).await?
+            let due = connection.call_now(now, after).await?;
+            (due, if due > 0 { Some(connection.note(now, &action.calling(due), &[]).await?) } else { None })
         })
     }
 

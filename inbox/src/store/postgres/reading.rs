@@ -1,10 +1,11 @@
 //! Operators' reads.
 
 use super::{NOW, Postgres};
+use crate::store::audit::AuditStatements;
 use crate::store::read::ReadStatements;
 use crate::store::{
-    AttemptRow, CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation,
-    Filter, FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, SearchKey, StoredHead,
+    ActionRow, AttemptRow, CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection,
+    Expectation, Filter, FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, SearchKey, StoredHead,
     StoredPayload,
 };
 use async_trait::async_trait;
@@ -86,6 +87,14 @@ impl ReadStore for Postgres {
 
     async fn paused(&self) -> Result<Vec<DatedPause>> {
         reading!(self, |connection| connection.paused().await?)
+    }
+
+    async fn action(&self, id: i64) -> Result<Option<ActionRow>> {
+        reading!(self, |connection| connection.action(id).await?)
+    }
+
+    async fn actions(&self, before: Option<i64>, limit: i64, entry: Option<i64>) -> Result<Vec<ActionRow>> {
+        reading!(self, |connection| connection.actions(before, limit, entry).await?)
     }
 
     async fn open_expectations(&self, limit: i64) -> Result<Vec<Expectation>> {

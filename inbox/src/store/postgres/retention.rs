@@ -1,6 +1,7 @@
 //! Deletes old rows.
 
 use super::{NOW, Postgres};
+use crate::store::audit::AuditStatements;
 use crate::store::expect::ExpectationStatements;
 use crate::store::{Result, RetentionStore};
 use async_trait::async_trait;
@@ -51,6 +52,13 @@ impl RetentionStore for Postgres {
         transaction!(self, |connection| {
             let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
             connection.purge_expectations(now, age, limit).await?
+        })
+    }
+
+    async fn purge_actions(&self, age: i64, limit: i64) -> Result<u64> {
+        transaction!(self, |connection| {
+            let now: i64 = query_scalar(NOW).fetch_one(&mut *connection).await?;
+            connection.purge_actions(now.saturating_sub(age), limit).await?
         })
     }
 

@@ -1,10 +1,11 @@
 //! Expectations, and the calls of the status API.
 
 use super::Sqlite;
+use crate::store::audit::AuditStatements;
 use crate::store::expect::ExpectationStatements;
 use crate::store::{
-    Announcement, AnnouncementOutcome, CallBudget, ExpectationStore, NextCall, Result, StatusAnswer,
-    StatusCall,
+    Announcement, AnnouncementOutcome, CallBudget, ExpectationStore, NewAction, NextCall, Result,
+    StatusAnswer, StatusCall,
 };
 use async_trait::async_trait;
 
@@ -32,11 +33,19 @@ impl ExpectationStore for Sqlite {
         transaction!(self, |connection| connection.request_call(now, hook, generation).await?)
     }
 
-    async fn request_call_for(&self, id: i64, hook: &str, generation: &str, headers: &[u8]) -> Result<bool> {
+    async fn request_call_for(
+        &self,
+        id: i64,
+        hook: &str,
+        generation: &str,
+        headers: &[u8],
+        action: &NewAction,
+    ) -> Result<Option<i64>> {
         let now = self.clock.now();
-        transaction!(self, |connection| connection
-            .request_call_for(now, id, hook, generation, headers)
-            .await?)
+        transaction!(self, |connection| {
+            let is_quarantined = connection.request_call_for(now, id, hook, generation, headers).await?;
+            if is_quarantined { Some(connection.note(now, action, &[id]).await?) } else { None }
+        })
     }
 
     async fn forget_reevaluation(&self, id: i64) -> Result<()> {
@@ -57,9 +66,12 @@ impl ExpectationStore for Sqlite {
         transaction!(self, |connection| connection.record_answer(call, answer, about).await?)
     }
 
-    async fn call_now(&self, after: i64) -> Result<u64> {
+    async fn call_now(&self, after: i64, action: &NewAction) -> Result<(u64, Option<i64>)> {
         let now = self.clock.now();
-        transaction!(self, |connection| connection.call_now(now, after).await?)
+        transaction!(self, |connection| {
+            let due = connection.call_now(now, after).await?;
+            (due, if due > 0 { Some(connection.note(now, &action.calling(due), &[]).await?) } else { None })
+        })
     }
 
     async fn count_expected(&self, after: i64) -> Result<(i64, i64)> {

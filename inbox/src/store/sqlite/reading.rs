@@ -1,10 +1,11 @@
 //! Operators' reads.
 
 use super::Sqlite;
+use crate::store::audit::AuditStatements;
 use crate::store::read::ReadStatements;
 use crate::store::{
-    AttemptRow, CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation,
-    Filter, FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, SearchKey, StoredHead,
+    ActionRow, AttemptRow, CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection,
+    Expectation, Filter, FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, SearchKey, StoredHead,
     StoredPayload,
 };
 use async_trait::async_trait;
@@ -85,6 +86,14 @@ impl ReadStore for Sqlite {
 
     async fn paused(&self) -> Result<Vec<DatedPause>> {
         Ok(self.reads.acquire().await?.paused().await?)
+    }
+
+    async fn action(&self, id: i64) -> Result<Option<ActionRow>> {
+        Ok(self.reads.acquire().await?.action(id).await?)
+    }
+
+    async fn actions(&self, before: Option<i64>, limit: i64, entry: Option<i64>) -> Result<Vec<ActionRow>> {
+        Ok(self.reads.acquire().await?.actions(before, limit, entry).await?)
     }
 
     async fn open_expectations(&self, limit: i64) -> Result<Vec<Expectation>> {

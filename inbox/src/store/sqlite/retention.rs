@@ -1,6 +1,7 @@
 //! Deletes old rows.
 
 use super::{Sqlite, json};
+use crate::store::audit::AuditStatements;
 use crate::store::expect::ExpectationStatements;
 use crate::store::{Result, RetentionStore};
 use async_trait::async_trait;
@@ -61,6 +62,11 @@ impl RetentionStore for Sqlite {
     async fn purge_expectations(&self, age: i64, limit: i64) -> Result<usize> {
         let now = self.clock.now();
         transaction!(self, |connection| connection.purge_expectations(now, age, limit).await?)
+    }
+
+    async fn purge_actions(&self, age: i64, limit: i64) -> Result<u64> {
+        let before = self.clock.now().saturating_sub(age);
+        transaction!(self, |connection| connection.purge_actions(before, limit).await?)
     }
 
     /// Only deletes old sums. In SQLite each sum is one row, without differences.

@@ -45,7 +45,7 @@ in_both! {
         let entry = attempt(test, true).await;
         assert_eq!(test.count_rows("SELECT count(*) FROM attempt").await, 0);
         // A person's replay is no first attempt.
-        test.driver().change(Change::Replay, &[entry.id].into()).await.unwrap();
+        test.driver().change(Change::Replay, &[entry.id].into(), &action(Change::Replay)).await.unwrap();
         attempt(test, true).await;
         assert_eq!(log(test, entry.id).await, [(2, Some(200), ANSWER.to_owned())]);
     }
@@ -72,7 +72,7 @@ in_both! {
         let now = test.driver().now().await.unwrap();
         assert!(first.at <= now && first.at > now - 120_000_000, "{first:?} {now}");
         // The numbers go on after a replay.
-        test.driver().change(Change::Replay, &[one].into()).await.unwrap();
+        test.driver().change(Change::Replay, &[one].into(), &action(Change::Replay)).await.unwrap();
         attempt(test, false).await;
         assert_eq!(numbers(test, one).await, [1, 2, 3, 4]);
     }
@@ -159,7 +159,7 @@ in_both! {
             if replay {
                 // It was superseded, and the story still tells so.
                 test.finish(&failure, false).await;
-                test.driver().change(Change::Replay, &[failure.id].into()).await.unwrap();
+                test.driver().change(Change::Replay, &[failure.id].into(), &action(Change::Replay)).await.unwrap();
                 attempt_of(test, FAILED).await;
             } else {
                 test.finish(&failure, true).await;
@@ -207,13 +207,13 @@ in_both! {
             }
         };
         check(test, [true; 3]).await;
-        test.driver().change(Change::Purge, &[entries[0]].into()).await.unwrap();
-        test.driver().change(Change::Drop, &[entries[1]].into()).await.unwrap();
+        test.driver().change(Change::Purge, &[entries[0]].into(), &action(Change::Purge)).await.unwrap();
+        test.driver().change(Change::Drop, &[entries[1]].into(), &action(Change::Drop)).await.unwrap();
         check(test, [false, true, true]).await;
         test.sql("UPDATE entry SET ended_at = ended_at - 7200000000 WHERE id <> 3").await;
         assert_eq!(test.driver().purge_bodies(3_600_000_000, 10).await.unwrap().0, 1);
         check(test, [false, false, true]).await;
-        test.driver().change(Change::Purge, &[entries[2]].into()).await.unwrap();
+        test.driver().change(Change::Purge, &[entries[2]].into(), &action(Change::Purge)).await.unwrap();
         check(test, [false; 3]).await;
         assert_eq!(test.count_rows("SELECT count(*) FROM attempt").await, 0);
     }

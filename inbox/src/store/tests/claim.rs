@@ -43,7 +43,7 @@ in_both! {
         store_events(test, 1).await;
         let entry = test.claim_one(COMPLETED).await;
         test.finish(&entry, true).await;
-        test.driver().change(Change::Replay, &[entry.id].into()).await.unwrap();
+        test.driver().change(Change::Replay, &[entry.id].into(), &action(Change::Replay)).await.unwrap();
         let first = ClaimRequest::of(vec![(Pick::Newest(FIRST), 1)], 1, 1, 1);
         assert_eq!(test.driver().claim(COMPLETED, first, LEASE).await.unwrap().entries.len(), 1);
     }

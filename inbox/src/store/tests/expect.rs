@@ -156,8 +156,8 @@ in_both! {
         let explained = test.driver().explained(&super::expect::expected(ONE, "j")).await.unwrap();
         assert_eq!(explained.len(), 1, "not the other job's");
         assert_eq!(test.driver().preview_release(explained[0], &early).await.unwrap(), Some(waits(COMPLETED)));
-        assert_eq!(test.driver().release(explained[0], &early, "released").await.unwrap(), Some(waits(COMPLETED)));
-        assert_eq!(test.driver().release(explained[0], &early, "released").await.unwrap(), None);
+        assert_eq!(test.driver().release(explained[0], &early, "released", None).await.unwrap().map(outcome), Some(waits(COMPLETED)));
+        assert_eq!(test.driver().release(explained[0], &early, "released", None).await.unwrap().map(outcome), None);
         assert_eq!(test.driver().explained(&super::expect::expected(ONE, "j")).await.unwrap(), NONE);
         assert_eq!(test.store(&[early]).await, [ArrivalOutcome::Repeated]);
         test.expect(&[("waiting", 1), ("superseded", 1), ("superseded", 1), ("quarantined", 1), ("waiting", 2)]).await;
@@ -208,7 +208,7 @@ in_both! {
             test.sql("UPDATE expectation SET ask_at = 0 WHERE job = 'j'").await;
             test.next_call().await.unwrap();
         }
-        assert_eq!(test.driver().call_now(AFTER).await.unwrap(), 2, "both had calls before");
+        assert_eq!(test.driver().call_now(AFTER, &NewAction::of(ActionKind::Reconcile)).await.unwrap().0, 2, "both had calls before");
         let call = test.next_call().await.unwrap();
         test.answered(&call, 3, Some(ExpectationState::Unknown)).await;
         assert_eq!(test.state(ONE).await, Some("unknown"));
@@ -260,13 +260,13 @@ in_both! {
         assert_eq!(test.store(&[completed("b")]).await, [in_quarantine("event-conflict")]);
         let id = test.ids().await[1];
         for _ in 0..2 {
-            let again = test.driver().release(id, &completed("b"), "released").await.unwrap().map(without_detail);
+            let again = test.driver().release(id, &completed("b"), "released", None).await.unwrap().map(outcome).map(without_detail);
             assert_eq!(again, Some(in_quarantine("event-conflict")), "not its own repeat");
         }
         test.expect(&[("waiting", 1), ("quarantined", 1)]).await;
         // A release locks the generation, and leaves no empty row.
-        assert_eq!(test.driver().release(id + 1, &completed("c").of(TWO), "released").await.unwrap(), None);
-        assert_eq!(test.driver().release(id, &completed("c").of(TWO), "released").await.unwrap(), Some(waits(COMPLETED)));
+        assert_eq!(test.driver().release(id + 1, &completed("c").of(TWO), "released", None).await.unwrap().map(outcome), None);
+        assert_eq!(test.driver().release(id, &completed("c").of(TWO), "released", None).await.unwrap().map(outcome), Some(waits(COMPLETED)));
         test.expect(&[("waiting", 1), ("superseded", 1), ("waiting", 1)]).await;
     }
 
@@ -287,7 +287,7 @@ in_both! {
         assert!(test.driver().unconfirmed(10).await.unwrap().is_empty());
         let call = test.next_call().await.unwrap();
         // A reevaluation during the call.
-        assert!(test.driver().request_call_for(first[0], "veo3", ONE, b"a: b").await.unwrap());
+        assert!(test.driver().request_call_for(first[0], "veo3", ONE, b"a: b", &NewAction::of(ActionKind::Reevaluate)).await.unwrap().is_some());
         test.answered(&call, 0, Some(ExpectationState::Contradicted)).await;
         let reevaluated = test.store.as_ref().unwrap().quarantined(first[0]).await.unwrap().unwrap().reevaluated;
         assert_eq!(reevaluated.as_deref(), Some(&b"a: b"[..]), "the call was made before");
@@ -296,8 +296,8 @@ in_both! {
         assert!(test.store.as_ref().unwrap().quarantined(first[0]).await.unwrap().unwrap().reevaluated.is_none());
         assert!(test.next_call().await.is_none() && test.driver().unconfirmed(10).await.unwrap().is_empty());
         // A dropped entry needs no call.
-        test.driver().change(Change::Drop, &first.iter().copied().collect()).await.unwrap();
-        assert!(!test.driver().request_call_for(first[0], "veo3", ONE, b"a: b").await.unwrap());
+        test.driver().change(Change::Drop, &first.iter().copied().collect(), &action(Change::Drop)).await.unwrap();
+        assert_eq!(test.driver().request_call_for(first[0], "veo3", ONE, b"a: b", &NewAction::of(ActionKind::Reevaluate)).await.unwrap(), None);
         assert!(test.next_call().await.is_none());
     }
 
@@ -322,7 +322,7 @@ in_both! {
         // The transaction of the call began before the request, and ends after it.
         test.sql("UPDATE expectation SET asked_at = asked_at + 60000000").await;
         let call = StatusCall { asked_at: call.asked_at + 60_000_000, ..call };
-        assert!(test.driver().request_call_for(id, "veo3", ONE, b"a: b").await.unwrap());
+        assert!(test.driver().request_call_for(id, "veo3", ONE, b"a: b", &NewAction::of(ActionKind::Reevaluate)).await.unwrap().is_some());
         test.answered(&call, 0, Some(ExpectationState::Contradicted)).await;
         assert!(test.next_call().await.is_some());
     }
@@ -415,8 +415,8 @@ in_both! {
                 ArrivalOutcome::Waits(_) => assert_eq!(explained, NONE),
                 ArrivalOutcome::Quarantined(_) => {
                     assert_eq!(explained.len(), 1);
-                    let released = one.release(explained[0], &webhook, "released").await.unwrap();
-                    assert_eq!(released, Some(waits(COMPLETED)));
+                    let released = one.release(explained[0], &webhook, "released", None).await.unwrap();
+                    assert_eq!(released.map(outcome), Some(waits(COMPLETED)));
                 }
                 outcome => panic!("{outcome:?}"),
             }
@@ -439,9 +439,10 @@ in_both! {
             one.request_call("veo3", &generation).await.unwrap();
             let id = one.unconfirmed_of("veo3", &generation).await.unwrap()[0];
             let (webhook, ids) = (completed("a").of(&generation), [id].into_iter().collect());
+            let action = action(Change::Release);
             let (released, replayed) =
-                tokio::join!(one.release(id, &webhook, "released"), other.change(Change::Release, &ids));
-            match (released.unwrap(), replayed.unwrap().refused.get(&id)) {
+                tokio::join!(one.release(id, &webhook, "released", None), other.change(Change::Release, &ids, &action));
+            match (released.unwrap().map(outcome), replayed.unwrap().refused.get(&id)) {
                 (Some(ArrivalOutcome::Waits(_)), Some(refusal)) => assert_eq!(*refusal, ChangeRefusal::Released),
                 (None, None) => {}
                 outcome => panic!("{outcome:?}"),

@@ -109,7 +109,7 @@ async fn step(test: &mut DriverStore, dice: &mut Dice, held: &mut Vec<ClaimedEnt
             let changes = changes[dice.place(3)];
             let ids = test.random_ids(dice).await;
             for change in changes {
-                test.driver().change(*change, &ids).await.unwrap();
+                test.driver().change(*change, &ids, &action(*change)).await.unwrap();
             }
             "change"
         }
@@ -144,8 +144,11 @@ async fn release(test: &mut DriverStore, dice: &mut Dice) {
     for id in test.random_ids(dice).await {
         // Fails if a purge has deleted the generation of the entry.
         let _decided = test.driver().preview_release(id, &arrival).await;
-        test.driver().request_call_for(id, "veo3", ONE, b"").await.unwrap();
-        let _decided = test.driver().release(id, &arrival, "released").await;
+        test.driver()
+            .request_call_for(id, "veo3", ONE, b"", &NewAction::of(ActionKind::Reevaluate))
+            .await
+            .unwrap();
+        let _decided = test.driver().release(id, &arrival, "released", None).await;
     }
 }
 
