@@ -166,6 +166,10 @@ bench-inbox: build ## measure how fast the inbox stores and delivers; needs Post
 	cargo build --locked --profile measured --bin blobgate --example open_loop
 	benches/inbox/run $(ARGS)
 
+bench-page: build ## measure each view of the page with a million entries, and ingest while ten browsers watch; needs what bench-inbox needs
+	cargo build --locked --profile measured --bin blobgate --example open_loop
+	benches/inbox/run --only page $(ARGS)
+
 bench-smoke: build native empty-native ## run every bench briefly with debug builds, and check the answers but no numbers
 	cargo build --locked $(or $(BLOBGATE_TOOL_WITH),-p blobgate-cli -p blobgate-testkit) --bin blobgate --example open_loop --example ext_authz
 	benches/run --smoke
@@ -182,6 +186,10 @@ $(AXE)/axe.min.js: .ci/axe-core.sha256
 test-page: build tools $(AXE)/axe.min.js ## test the page in a real Chromium; needs chromium-driver
 	@dev/need cargo cc chromium chromedriver sqlite3
 	RUST_TEST_THREADS=4 cargo test --locked --workspace --test page
+
+screenshots: build tools $(AXE)/axe.min.js ## write the book's pictures of the page, from the story of its test
+	@dev/need cargo cc chromium chromedriver curl sqlite3
+	BLOBGATE_SCREENSHOTS=write cargo test --locked --workspace --test page -- story::an_event_from_a_new_host
 
 oncall: build native tools ## try faults on real stacks with a real Prometheus, and evaluate each expression of rules and dashboard
 	@dev/need cargo cc openssl prometheus

@@ -19,6 +19,8 @@ mod keyboard;
 mod live;
 mod look;
 mod page_inbox;
+mod screenshot;
+mod story;
 mod views;
 
 /// The tool under test.
