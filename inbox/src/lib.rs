@@ -11,6 +11,7 @@
 //! | `incidents`, `notify` | tell a person by a signed call |
 //! | `retention`, `space` | delete old bodies, and limit the space |
 //! | [`service`] | the operator's actions; `admin` puts them on HTTP, and `page` in front of people |
+//! | [`envoy_yaml`], [`yaml`] | read the gate's configuration; the tool checks files with them |
 //! | `access` | the clients of the admin listener, and what each may do |
 //!
 //! [`serve()`] runs all of them.
@@ -28,6 +29,7 @@ mod deadline;
 mod decide;
 mod deliver;
 mod entry;
+pub mod envoy_yaml;
 mod failpoint;
 mod handles;
 mod health;
@@ -54,6 +56,7 @@ mod space;
 pub mod store;
 mod wake;
 mod watch;
+pub mod yaml;
 
 pub use access::{AccessRole, AccessToken, InvalidAccessToken, check_tokens};
 pub use key::{InvalidKey, WebhookKeys};

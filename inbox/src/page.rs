@@ -3,6 +3,7 @@
 //! Each file is one view: it reads by [`crate::service`], and renders a template of `page/templates`. Nothing of a client reaches HTML
 //! unescaped, since every template is escaped.
 
+mod actions;
 mod admit;
 mod assets;
 mod cookie;
@@ -45,6 +46,7 @@ pub(crate) fn routes(admin: &Arc<Admin>) -> Router {
     let admitted = || from_fn_with_state(Arc::clone(admin), admit);
     let views = Router::new()
         .route("/page/", get(overview::show))
+        .merge(actions::routes())
         .route("/page/{*rest}", any(unknown))
         .route_layer(from_fn(require_operator))
         .route_layer(admitted());

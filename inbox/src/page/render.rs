@@ -18,6 +18,7 @@ pub(super) struct Html(String);
 #[serde(rename_all = "snake_case")]
 pub(super) enum Place {
     Overview,
+    Entries,
     /// A view that the navigation does not have.
     Nowhere,
 }
@@ -34,6 +35,15 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     for (name, text) in [
+        ("action.html", include_str!("templates/action.html")),
+        ("action_buttons.html", include_str!("templates/action_buttons.html")),
+        ("action_outcome.html", include_str!("templates/action_outcome.html")),
+        ("action_pause.html", include_str!("templates/action_pause.html")),
+        ("action_reasons.html", include_str!("templates/action_reasons.html")),
+        ("action_reevaluate.html", include_str!("templates/action_reevaluate.html")),
+        ("action_reevaluate_list.html", include_str!("templates/action_reevaluate_list.html")),
+        ("action_release_as.html", include_str!("templates/action_release_as.html")),
+        ("action_selected.html", include_str!("templates/action_selected.html")),
         ("layout.html", include_str!("templates/layout.html")),
         ("next.html", include_str!("templates/next.html")),
         ("overview.html", include_str!("templates/overview.html")),
@@ -74,6 +84,12 @@ pub(super) fn render(
 impl PageError {
     pub(super) fn new(status: StatusCode, title: &'static str, detail: String) -> Self {
         Self { status, title, detail }
+    }
+}
+
+impl From<service::BadRequest> for PageError {
+    fn from(error: service::BadRequest) -> Self {
+        Problem::from(error).into()
     }
 }
 

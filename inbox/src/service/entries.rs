@@ -255,7 +255,7 @@ pub(crate) fn read_id(value: &str) -> Result<i64, BadRequest> {
 }
 
 /// Reads a number above 0.
-pub(super) fn read_number(name: &'static str, value: &str, max: Option<i64>) -> Result<i64, BadRequest> {
+pub(crate) fn read_number(name: &'static str, value: &str, max: Option<i64>) -> Result<i64, BadRequest> {
     let number = value.parse().ok().filter(|number| (1..=max.unwrap_or(i64::MAX)).contains(number));
     number.ok_or_else(|| BadRequest::NoNumber { name, value: value.to_owned(), max })
 }
