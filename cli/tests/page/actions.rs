@@ -232,7 +232,8 @@ impl Visit<'_> {
     #[track_caller]
     fn audits(&self, action: &str, ids: &[i64]) {
         let row = self.newest_audit();
-        let mut changed: Vec<i64> = row["ids"].as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect();
+        let mut changed: Vec<i64> =
+            row["ids"].as_array().unwrap().iter().map(|id| id.as_i64().unwrap()).collect();
         changed.sort_unstable();
         assert_eq!((row["action"].as_str(), changed.as_slice()), (Some(action), ids), "{row}");
         assert_eq!(row["entries"], ids.len(), "{row}");

@@ -60,7 +60,9 @@ impl Browser {
     #[track_caller]
     pub(crate) fn check_traffic(&self) -> Vec<String> {
         let lines = self.driver.log("browser");
-        let is_bad = |line: &&Value| line["level"] == "SEVERE" || line["level"] == "WARNING" || line["source"] == "security";
+        let is_bad = |line: &&Value| {
+            line["level"] == "SEVERE" || line["level"] == "WARNING" || line["source"] == "security"
+        };
         let mut found: Vec<String> =
             lines.iter().filter(is_bad).map(|line| line["message"].as_str().unwrap().to_owned()).collect();
         for line in self.driver.log("performance") {

@@ -66,7 +66,9 @@ fn attack(page: &PageInbox, sign_in: impl Fn(&Browser)) {
     let browser = Browser::open(Look::DESK);
     sign_in(&browser);
     // Refusals stand on the console.
-    for report in ["Failed to load resource", "CORS policy", "Refused to display", "frame-ancestors", "X-Frame-Options"] {
+    for report in
+        ["Failed to load resource", "CORS policy", "Refused to display", "frame-ancestors", "X-Frame-Options"]
+    {
         browser.expect(report);
     }
     // One is cross-site, the other is the same site on another port.

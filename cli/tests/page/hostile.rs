@@ -35,10 +35,17 @@ fn bodies_show_as_text() {
         browser.open_page(&page.at(&format!("/page/entries/{id}")));
         let text = browser.text("#body pre");
         for part in shown {
-            assert!(text.contains(part), "{name}: no {part:?} in {:?}", &text.chars().take(400).collect::<String>());
+            assert!(
+                text.contains(part),
+                "{name}: no {part:?} in {:?}",
+                &text.chars().take(400).collect::<String>()
+            );
         }
-        let control = |c: char| (c.is_control() && !matches!(c, '\n' | '\t')) || ('\u{202a}'..='\u{202e}').contains(&c)
-            || ('\u{2066}'..='\u{2069}').contains(&c);
+        let control = |c: char| {
+            (c.is_control() && !matches!(c, '\n' | '\t'))
+                || ('\u{202a}'..='\u{202e}').contains(&c)
+                || ('\u{2066}'..='\u{2069}').contains(&c)
+        };
         assert_eq!(text.chars().find(|&c| control(c)), None, "{name}");
         assert_eq!(browser.run("return window.ran;", &[]), json!(null), "{name}");
         assert_eq!(browser.count("#body script, #body img, #body svg"), 0, "{name}");
@@ -61,7 +68,8 @@ fn other_values_show_as_text() {
     let browser = Browser::open(Look::PHONE);
     // A service's answer, and a header.
     page.service.reply(Reply::status(500).header("content-type", "text/html").body(SCRIPT));
-    let event = forwarded(&fresh_generation()).header(header::JOB, "order-<b>17</b>").header("x-hostile", SCRIPT);
+    let event =
+        forwarded(&fresh_generation()).header(header::JOB, "order-<b>17</b>").header("x-hostile", SCRIPT);
     let id = page.store(&event);
     browser.open_page(&page.at(&format!("/page/entries/{id}")));
     browser.press("Headers as stored");

@@ -79,7 +79,10 @@ fn shows_what_arrives_and_the_end_of_the_inbox() {
     assert_eq!(browser.count("table.entries tbody tr"), 1);
     inbox.store_one();
     browser.waits_for("table.entries tbody tr:nth-child(2)");
-    assert_eq!(browser.run("return [window.same, document.activeElement.id];", &[]).to_string(), r#"[true,"q"]"#);
+    assert_eq!(
+        browser.run("return [window.same, document.activeElement.id];", &[]).to_string(),
+        r#"[true,"q"]"#
+    );
     browser.is_sound("a refreshed list");
 
     browser.expect("ERR_");

@@ -4,7 +4,9 @@ use crate::PROGRAM;
 use crate::browser::Browser;
 use blobgate::contract::{Verdict, header};
 use blobgate_testkit::inbox::{forwarded, fresh_generation};
-use blobgate_testkit::{Connector, H1, InboxProcess, Reply, SqliteFile, TestDelivery, Upstream, eventually, sql};
+use blobgate_testkit::{
+    Connector, H1, InboxProcess, Reply, SqliteFile, TestDelivery, Upstream, eventually, sql,
+};
 use serde_json::{Value, json};
 use std::process::Command;
 
@@ -138,13 +140,18 @@ impl PageInbox {
             String::from_utf8_lossy(&call.body).contains(&name).then(|| Reply::status(500))
         });
         let id = self.store(&forwarded(&poison));
-        let tried = format!("SELECT count(*) FROM entry WHERE id = {id} AND state = 'waiting' AND attempts > 0");
+        let tried =
+            format!("SELECT count(*) FROM entry WHERE id = {id} AND state = 'waiting' AND attempts > 0");
         eventually("an attempt", || (sql(&self.store.url, &tried) == "1").then_some(()));
-        let worn_out = format!("UPDATE entry SET tried = 300000000000, attempts = attempts + 10 WHERE id = {id}");
+        let worn_out =
+            format!("UPDATE entry SET tried = 300000000000, attempts = attempts + 10 WHERE id = {id}");
         sql(&self.store.url, &worn_out);
         eventually("a dead entry", || {
             self.delivered();
-            sql(&self.store.url, &format!("UPDATE entry SET due_at = 0 WHERE id = {id} AND state = 'waiting'"));
+            sql(
+                &self.store.url,
+                &format!("UPDATE entry SET due_at = 0 WHERE id = {id} AND state = 'waiting'"),
+            );
             (self.state(id) == "dead").then_some(())
         });
         id

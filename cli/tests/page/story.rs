@@ -42,7 +42,8 @@ impl Run {
     #[track_caller]
     fn page(&self) -> String {
         let output = self.output();
-        let line = output.lines().find(|line| line.contains("/page/ ")).expect("a line with the page's address");
+        let line =
+            output.lines().find(|line| line.contains("/page/ ")).expect("a line with the page's address");
         line.split_whitespace().next().unwrap().to_owned()
     }
 
@@ -58,7 +59,8 @@ impl Run {
               "video_url": "https://{host}/videos/{generation}.mp4", "created_at": "2025-12-06T21:43:03.374000",
               "completed_at": "2025-12-06T21:44:06.143000", "seed": 319790131, "error": null}}'"#
         );
-        let sent = Command::new("bash").args(["-c", &script]).current_dir(self.clone.path()).output().unwrap();
+        let sent =
+            Command::new("bash").args(["-c", &script]).current_dir(self.clone.path()).output().unwrap();
         assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
         generation
     }
@@ -82,7 +84,8 @@ fn an_event_from_a_new_host_is_found_and_released() {
         run.send(job, "cdn.runblob.io");
     }
     // RunBlob moves its results to a host that the configuration does not list.
-    let moved: Vec<String> = ["order-17", "order-18"].map(|job| run.send(job, "runblob-media.example")).into();
+    let moved: Vec<String> =
+        ["order-17", "order-18"].map(|job| run.send(job, "runblob-media.example")).into();
     for (look, generation) in [Look::DESK, Look::PHONE].into_iter().zip(&moved) {
         let album = Album::of(look);
         let browser = Browser::open(look);

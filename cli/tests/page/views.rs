@@ -54,7 +54,8 @@ fn a_bad_page_is_found() {
             _ => return Some(Reply::status(404)),
         };
         let policy = "default-src 'self'";
-        let answer = Reply::status(200).header("content-type", kind).header("content-security-policy", policy);
+        let answer =
+            Reply::status(200).header("content-type", kind).header("content-security-policy", policy);
         Some(answer.body(text))
     });
     let browser = Browser::open(Look::PHONE);
