@@ -19,6 +19,7 @@ mod prompt;
 mod purge;
 mod reconcile;
 mod reevaluate;
+mod refusals;
 mod release;
 mod replay;
 mod report;
@@ -52,6 +53,7 @@ enum Command {
     Ls(ls::Args),
     Show(show::Args),
     Stats(stats::Args),
+    Refusals(refusals::Args),
     Audit(audit::Args),
     Pause(pause::Args),
     Resume(resume::Args),
@@ -80,6 +82,7 @@ Run an inbox:
 
 Operate a running inbox, at http://127.0.0.1:9085 or at the URL of --admin:
   blobgate inbox stats                                 # counts entries, lists pauses and faults
+  blobgate inbox refusals                              # lists what the gates refused
   blobgate inbox ls --state quarantined                # lists quarantined entries
   blobgate inbox show 17                               # shows one entry
   blobgate inbox audit --entry 17                      # lists the actions that changed it
@@ -115,6 +118,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Command::Ls(args) => ls::run(args).await,
         Command::Show(args) => show::run(args).await,
         Command::Stats(args) => stats::run(args).await,
+        Command::Refusals(args) => refusals::run(args).await,
         Command::Audit(args) => audit::run(args).await,
         Command::Pause(args) => pause::run(args).await,
         Command::Resume(args) => resume::run(args).await,

@@ -10,7 +10,9 @@
 //! | `GET /tail?after=&until=&with=&limit=` and the filters of `/entries` | lists entries after a cursor, in commit order; `next` is the `after` of the next page; without `after`: no entry, and the newest cursor. `with=came` adds the payload as received, `with=delivery` as delivered |
 //! | `GET /why?generation=&job=&request_id=&entry=&hook=` | tells the story of a generation: expectation, deliveries, decisions and attempts by time, and the next steps. Exactly one of the first four parameters |
 //! | `POST /why` with `{"generation", "job", "request_id", "entry", "hook"}` | the same, and calls the status API about the generation; the call counts against `--reconcile-per-minute` |
-//! | `GET /stats` | counts entries by route, state and reason |
+//! | `GET /stats` | counts entries by route, state and reason; with the space of the store and the calls to the status API |
+//! | `GET /traffic` | counts the deliveries of each minute of the last 24 hours, as this inbox saw them since its start |
+//! | `GET /refusals?hook=&reason=` | lists the refusals of the gates that this inbox has seen since its start, by hook and reason |
 //! | `GET /audit?before=&limit=&entry=` | lists the actions of operators, the newest first; with `entry`, those that changed it |
 //! | `GET`, `PUT`, `DELETE /pauses` | lists, sets and ends pauses: `{"hook", "event"}`, at least one of them |
 //! | `POST /expect` | stores the job of a generation: `{"hook", "generation_id", "job"}` |
@@ -68,6 +70,8 @@ pub(crate) fn routes(admin: &Arc<Admin>) -> Router {
         .route("/entries", get(endpoints::list))
         .route("/entries/{id}", get(endpoints::show))
         .route("/stats", get(endpoints::stats))
+        .route("/traffic", get(endpoints::traffic))
+        .route("/refusals", get(endpoints::refusals))
         .route("/audit", get(endpoints::audit))
         .route("/why", get(endpoints::why))
         .route("/pauses", get(endpoints::pauses))

@@ -181,6 +181,10 @@ impl ExpectationStore for BreakableStore {
         self.0.take_call(allowed).await
     }
 
+    async fn calls_in_minute(&self) -> Result<i64> {
+        self.0.calls_in_minute().await
+    }
+
     async fn record_answer(
         &self,
         question: &StatusCall,

@@ -3,6 +3,7 @@
 use crate::health::Faults;
 use crate::incidents::Incidents;
 use crate::metrics::Metrics;
+use crate::refusal_rings::RefusalRings;
 use crate::refusals::RefusalLog;
 use crate::space::Space;
 use crate::store::StoreHandle;
@@ -21,6 +22,7 @@ pub(crate) struct InboxHandles {
     pub(crate) wake: Arc<Wake>,
     pub(crate) incidents: Arc<Incidents>,
     pub(crate) refusals: Arc<RefusalLog>,
+    pub(crate) gate_refusals: Arc<RefusalRings>,
 }
 
 impl InboxHandles {
@@ -35,6 +37,7 @@ impl InboxHandles {
             wake: Arc::default(),
             incidents: Arc::default(),
             refusals: Arc::default(),
+            gate_refusals: Arc::default(),
         }
     }
 }

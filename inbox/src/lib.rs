@@ -12,11 +12,13 @@
 //! | `retention`, `space` | delete old bodies, and limit the space |
 //! | [`service`] | the operator's actions; `admin` puts them on HTTP, and `page` in front of people |
 //! | [`envoy_yaml`], [`yaml`] | read the gate's configuration; the tool checks files with them |
+//! | `access_log`, `refusal_rings`, `traffic` | the refusals of the gates, and deliveries by minute |
 //! | `access` | the clients of the admin listener, and what each may do |
 //!
 //! [`serve()`] runs all of them.
 
 mod access;
+mod access_log;
 mod admin;
 mod arrival;
 mod attempt_headers;
@@ -45,6 +47,7 @@ mod reconcile;
 mod reevaluate;
 #[cfg(test)]
 mod reference;
+mod refusal_rings;
 mod refusals;
 mod release;
 mod request_ids;
@@ -54,6 +57,7 @@ pub mod service;
 mod signatures;
 mod space;
 pub mod store;
+mod traffic;
 mod wake;
 mod watch;
 pub mod yaml;

@@ -46,6 +46,8 @@ pub(crate) enum ListenerName {
     Admin,
     /// Only the metrics, for a scraper.
     Metrics,
+    /// Only Envoy's access log, by gRPC.
+    AccessLog,
 }
 
 impl ListenerName {
@@ -54,6 +56,7 @@ impl ListenerName {
             ListenerName::Receive => "receive",
             ListenerName::Admin => "admin",
             ListenerName::Metrics => "metrics",
+            ListenerName::AccessLog => "access-log",
         }
     }
 }

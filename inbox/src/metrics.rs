@@ -11,6 +11,7 @@ use crate::entry::QuarantineReason;
 use crate::health::Faults;
 use crate::space::Disk;
 use crate::store::Usage;
+use crate::traffic::{Traffic, TrafficEvent};
 pub(crate) use exposition::ExpositionFormat;
 use faults::FaultGauge;
 pub(crate) use labels::quarantined_route;
@@ -47,6 +48,8 @@ pub(crate) struct Metrics {
     pub(crate) expected_unknown: Counter,
     pub(crate) job_mismatch: Counter,
     pub(crate) listeners: ListenerMetrics,
+    /// By minute: the counters are since the start.
+    pub(crate) traffic: Arc<Traffic>,
     /// By the newest valid signature, in seconds.
     pub(crate) clock_offset: Gauge,
 }
@@ -54,9 +57,11 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn new(faults: &Arc<Faults>) -> Self {
         let refused = Family::default();
+        let traffic = Arc::new(Traffic::new());
         let mut this = Self {
             registry: Registry::with_prefix("blobgate_inbox"),
-            listeners: ListenerMetrics::new(&refused),
+            listeners: ListenerMetrics::new(&refused, &traffic),
+            traffic,
             refused,
             quarantined: Family::default(),
             // 1 to 512 events, and 0.2 ms to 6.5 s.
@@ -135,11 +140,12 @@ impl Metrics {
     }
 
     pub(crate) fn received(&self, route: &str, what: &'static str) {
+        self.traffic.count(TrafficEvent::Stored);
         self.routes.received(route, what);
     }
 
     pub(crate) fn refused(&self, reason: &'static str) {
-        self.refused.get_or_create(&ReasonLabel { reason }).inc();
+        self.listeners.refused(reason);
     }
 
     pub(crate) fn quarantined(&self, reason: &QuarantineReason) {
@@ -158,7 +164,9 @@ impl Metrics {
     }
 
     pub(crate) fn attempted(&self, route: &str, outcome: &'static str, took: Duration) {
-        self.routes.attempted(route, outcome, took);
+        if self.routes.attempted(route, outcome, took) {
+            self.traffic.count(TrafficEvent::Delivered);
+        }
     }
 
     pub(crate) fn died(&self, route: &str) {

@@ -6,25 +6,41 @@
 mod actions;
 mod admit;
 mod assets;
+mod audit;
+mod body;
+mod chart;
 mod cookie;
+mod curl;
+mod entry;
 mod form;
+mod health;
+mod list;
+mod live;
 mod next;
 mod overview;
+mod prose;
 mod refusal;
+mod refusals;
 mod render;
+mod search;
 mod sign_in;
 mod site;
+mod step;
+mod story;
+mod visible;
 mod visitor;
+mod wording;
 
 use crate::admin::Admin;
 use admit::{admit, require_operator};
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{any, get, post};
+use axum::{Extension, Router};
+use live::LiveFeed;
 use render::{Html, PageError};
 use std::sync::Arc;
 use visitor::Visitor;
@@ -33,6 +49,9 @@ use visitor::Visitor;
 const HOME: &str = "/page/";
 /// The path of the sign-in.
 const SIGN_IN: &str = "/page/sign-in";
+
+/// The path of the list.
+const ENTRIES: &str = "/page/entries";
 
 /// Only the page's own style and script. Nothing inline, no other site, no frame.
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -45,7 +64,13 @@ type PageAnswer = Result<Html, PageError>;
 pub(crate) fn routes(admin: &Arc<Admin>) -> Router {
     let admitted = || from_fn_with_state(Arc::clone(admin), admit);
     let views = Router::new()
-        .route("/page/", get(overview::show))
+        .route(HOME, get(overview::show))
+        .route(ENTRIES, get(list::show))
+        .route("/page/entries/{id}", get(entry::show))
+        .route("/page/entries/{id}/body", get(entry::body))
+        .route("/page/refusals", get(refusals::show))
+        .route("/page/audit", get(audit::show))
+        .route("/page/live", get(live::stream).layer(Extension(Arc::<LiveFeed>::default())))
         .merge(actions::routes())
         .route("/page/{*rest}", any(unknown))
         .route_layer(from_fn(require_operator))
@@ -86,6 +111,16 @@ async fn write_problem(response: Response) -> Response {
     let mut response = PageError::new(old.status, title, detail.to_owned()).into_response();
     response.headers_mut().extend(old.headers.get(header::ALLOW).map(|allow| (header::ALLOW, allow.clone())));
     response
+}
+
+/// The path of the list with a query.
+fn entries_path(query: &str) -> String {
+    if query.is_empty() { ENTRIES.to_owned() } else { format!("{ENTRIES}?{query}") }
+}
+
+/// Encodes the pairs of a query.
+fn encode<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
 
 /// The headers of every response of the page.

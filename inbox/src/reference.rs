@@ -114,7 +114,12 @@ fn the_reference_has_the_limits() {
         (include_str!("receive.rs"), &[("MAX_BODY", "bytes"), ("BODY_TIMEOUT", "")][..]),
         (
             include_str!("listen/descriptors.rs"),
-            &[("MAX_RECEIVE", "connections"), ("MAX_ADMIN", "connections"), ("MAX_METRICS", "connections")],
+            &[
+                ("MAX_RECEIVE", "connections"),
+                ("MAX_ADMIN", "connections"),
+                ("MAX_METRICS", "connections"),
+                ("MAX_ACCESS_LOG", "connections"),
+            ],
         ),
         (
             include_str!("decide/quota.rs"),

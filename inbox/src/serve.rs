@@ -1,6 +1,7 @@
 //! Runs the inbox: starts its parts, and ends them in order.
 
 use crate::access::{Access, AccessToken};
+use crate::access_log;
 use crate::admin::{self, Admin};
 use crate::commit::Committer;
 use crate::deliver::{Deliverer, DeliveryPace, LEASE, Target};
@@ -43,6 +44,8 @@ pub struct Settings {
     pub admin: TcpListener,
     /// The listener for scrapers, which has no other endpoint.
     pub metrics: Option<TcpListener>,
+    /// The listener for Envoy's access log, which reports the refusals of the gates.
+    pub access_log: Option<TcpListener>,
     /// Envoy's listener with the service routes.
     pub deliver_to: Uri,
     /// The keys that sign each attempt.
@@ -150,6 +153,11 @@ pub async fn serve(
             listen(ListenerName::Metrics, listener, routes).serve().await;
         }
     };
+    let logging = async {
+        if let Some(listener) = settings.access_log {
+            listen(ListenerName::AccessLog, listener, access_log::routes(&shared, &closing)).serve().await;
+        }
+    };
     let administration = admin::routes(&admin).merge(page::routes(&admin));
     let administering = listen(ListenerName::Admin, settings.admin, administration).serve();
     let finished = async {
@@ -163,7 +171,7 @@ pub async fn serve(
         closing.cancel();
     };
     tokio::select! {
-        () = async { tokio::join!(receiving, administering, scraping, finished); } => (),
+        () = async { tokio::join!(receiving, administering, scraping, logging, finished); } => (),
         () = descriptors.watch() => (),
     }
     tasks.storing.close();
@@ -228,6 +236,7 @@ async fn start(
         per_minute: reconcile.provider.is_some().then_some(reconcile.per_minute),
         warned_of_no_provider: AtomicBool::new(false),
         reconcile_after: micros(reconcile.after),
+        receives_refusals: settings.access_log.is_some(),
     };
     (committer, operations)
 }

@@ -15,11 +15,13 @@ mod payload;
 mod problem;
 mod reconcile;
 mod reevaluate;
+mod refusals;
 mod release;
 mod retries;
 mod stats;
 mod story;
 mod tail;
+mod traffic;
 
 use crate::handles::InboxHandles;
 use crate::reconcile::{Releaser, StatusCaller};
@@ -43,9 +45,12 @@ pub use payload::{BodyEncoding, EntryPayload, HeaderLine};
 pub use problem::{ProblemCode, ProblemDocument};
 pub use reconcile::{ReconcileAnswer, ReconcilePreview, ReconcileQuestion, ReconcileRequest};
 pub use reevaluate::{ReevaluateAnswer, ReevaluateRequest, waivable};
+pub use refusals::{GateRefusal, RefusalGroup, RefusalPage, RefusalRequest};
 pub use release::{ReleaseAsAnswer, ReleaseAsRequest, ReleaseOutcome};
 pub(crate) use retries::Retries;
-pub use stats::{FailureStatus, FaultStatus, InboxStats, RefusalStatus, RouteStats};
+pub use stats::{
+    BudgetStatus, FailureStatus, FaultStatus, InboxStats, RefusalStatus, RouteStats, SpaceStatus,
+};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -55,6 +60,7 @@ pub use story::{
 };
 pub use tail::{TailEntry, TailPage, TailRequest, TailWith, check_cursor};
 use tokio::sync::Notify;
+pub use traffic::{TrafficAnswer, TrafficMinute};
 
 /// The operator's actions. Each is a method, in the file of its subject.
 pub(crate) struct Operations {
@@ -71,6 +77,8 @@ pub(crate) struct Operations {
     pub(crate) warned_of_no_provider: AtomicBool,
     /// The time from an expectation to the first call, in microseconds.
     pub(crate) reconcile_after: i64,
+    /// Whether a listener takes Envoy's access log.
+    pub(crate) receives_refusals: bool,
 }
 
 /// A change waits for others, as long as a statement may take, and then for its own.
@@ -96,7 +104,7 @@ fn named<'a>(ids: impl Iterator<Item = &'a i64>) -> String {
 }
 
 /// Microseconds since 1970, in RFC 3339.
-fn time(micros: i64) -> String {
+pub(crate) fn time(micros: i64) -> String {
     let at = i128::from(micros).saturating_mul(1_000);
     let at = OffsetDateTime::from_unix_timestamp_nanos(at).ok();
     // `Rfc3339` omits trailing zeros, but times of one length sort as text.

@@ -126,6 +126,16 @@ impl Space {
         self.total.fetch_sub(bytes, Ordering::Relaxed);
     }
 
+    /// The bytes that count against the limit.
+    pub(crate) fn used(&self) -> i64 {
+        self.total.load(Ordering::Relaxed).max(0)
+    }
+
+    /// The limit in bytes.
+    pub(crate) const fn limit(&self) -> i64 {
+        self.limit
+    }
+
     /// Records a measurement of the store.
     pub(crate) fn set(&self, usage: &Usage) {
         self.total.store(usage.total, Ordering::Relaxed);

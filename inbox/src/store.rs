@@ -157,6 +157,8 @@ pub(crate) trait ExpectationStore: Send + Sync {
     async fn next_call(&self, budget: CallBudget) -> Result<NextCall>;
     /// Counts a call that a person requests. Returns false where the calls of this minute are used up.
     async fn take_call(&self, budget: CallBudget) -> Result<bool>;
+    /// The calls of the last minute, of all inboxes on the store.
+    async fn calls_in_minute(&self) -> Result<i64>;
     /// Writes the answer to a call. `about` has the quarantined entries that it leaves in quarantine.
     async fn record_answer(&self, call: &StatusCall, answer: &StatusAnswer, about: &[i64]) -> Result<()>;
     /// Makes the calls of all expectations older than `after` due. Returns their number, and the row of the action.

@@ -59,6 +59,7 @@ impl NotifyingInbox {
             verify: None,
             admin_tokens: Vec::new(),
             metrics: None,
+            access_log: None,
             timeout: Duration::from_secs(5),
             concurrency: 8,
             drain: NonZeroU32::MIN,

@@ -108,6 +108,7 @@ impl ServedInbox {
             receive: listen().await,
             admin: listen().await,
             metrics: None,
+            access_log: None,
             deliver_to: format!("http://{}", service.address).parse().unwrap(),
             sign: None,
             verify: None,

@@ -8,8 +8,8 @@ use anyhow::{Result, anyhow};
 use blobgate_inbox::service::{
     AuditPage, AuditRequest, ChangeAnswer, ChangePreview, ChangeRequest, EntryDetail, EntryPage,
     ExpectAnswer, ExpectRequest, InboxStats, ListRequest, PauseAnswer, PauseTarget, ProblemDocument,
-    ReconcileAnswer, ReconcilePreview, ReconcileRequest, ReevaluateAnswer, ReevaluateRequest,
-    ReleaseAsAnswer, ReleaseAsRequest, StoryAnswer, StoryRequest, TailPage, TailRequest,
+    ReconcileAnswer, ReconcilePreview, ReconcileRequest, ReevaluateAnswer, ReevaluateRequest, RefusalPage,
+    RefusalRequest, ReleaseAsAnswer, ReleaseAsRequest, StoryAnswer, StoryRequest, TailPage, TailRequest,
 };
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, RequestBuilder, StatusCode, Url};
@@ -133,6 +133,10 @@ impl InboxClient {
 
     pub(super) async fn stats(&self) -> Result<InboxStats> {
         self.get("/stats", &[]).await
+    }
+
+    pub(super) async fn refusals(&self, request: &RefusalRequest) -> Result<RefusalPage> {
+        self.get("/refusals", &request.pairs()).await
     }
 
     pub(crate) async fn story(&self, request: &StoryRequest) -> Result<StoryAnswer> {

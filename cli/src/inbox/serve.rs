@@ -39,6 +39,12 @@ pub(crate) struct Args {
     /// The address for scrapers, off by default: it answers GET /metrics alone, without a token
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = parse_address)]
     metrics: Option<SocketAddr>,
+    /// The address for Envoy's access log, off by default, on this machine: it reports what the gates refuse, for `blobgate inbox refusals`
+    #[arg(long, value_name = "ADDRESS:PORT", env = "BLOBGATE_INBOX_ACCESS_LOG", value_parser = parse_address)]
+    access_log: Option<SocketAddr>,
+    /// An access log from other machines: any client of the port can then forge refusals, and its messages have paths with tokens
+    #[arg(long, requires = "access_log")]
+    insecure_access_log: bool,
     /// The URL of Envoy's listener with the service routes
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8090", env = "BLOBGATE_INBOX_DELIVER_TO", value_parser = parse_envoy_url)]
     deliver_to: Uri,
@@ -109,6 +115,9 @@ The admin listener answers /livez (the process runs), /healthz (the store accept
 (the inbox accepts events), /metrics, and the other commands. A scraper needs no such right: with
 --metrics, a listener of its own answers /metrics and nothing else.
 
+With --access-log, Envoy reports each request that it or the gate refuses: `blobgate inbox refusals`
+lists them. A delivery never waits for this listener.
+
 Exit code: 0 when a signal ended it, 1 when it cannot start or continue, 2 for wrong usage.
 
 Examples:
@@ -148,6 +157,14 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             "{name} has the signing key as admin token: operators could forge events. Set it to another value"
         )));
     }
+    if let Some(address) = args.access_log
+        && !address.ip().is_loopback()
+        && !args.insecure_access_log
+    {
+        bail!(UsageError(format!(
+            "other machines can reach {address}, and forge refusals. Use an address of this machine, or pass --insecure-access-log"
+        )));
+    }
     if args.listen == args.admin && args.listen.port() != 0 {
         bail!(UsageError(format!("--listen and --admin are both {}. Name two ports", args.listen)));
     }
@@ -162,10 +179,17 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         Some(address) => Some(listen(address, "--metrics").await?),
         None => None,
     };
+    let access_log = match args.access_log {
+        Some(address) => Some(listen(address, "--access-log").await?),
+        None => None,
+    };
     let mut ready =
         format!("inbox listens on http://{}, admin http://{}", receive.local_addr()?, admin.local_addr()?);
     if let Some(metrics) = &metrics {
         ready.push_str(&format!(", metrics http://{}", metrics.local_addr()?));
+    }
+    if let Some(access_log) = &access_log {
+        ready.push_str(&format!(", access log http://{}", access_log.local_addr()?));
     }
     ready.push_str(&format!(", page http://{}/page/", admin.local_addr()?));
     let ending = CancellationToken::new();
@@ -174,6 +198,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         receive,
         admin,
         metrics,
+        access_log,
         deliver_to: args.deliver_to,
         sign,
         verify,

@@ -6,7 +6,7 @@ use super::pause::name;
 use crate::output::{print_json, print_line};
 use crate::table::{Side, lines};
 use anyhow::Result;
-use blobgate_inbox::service::{InboxStats, RouteStats};
+use blobgate_inbox::service::{BudgetStatus, InboxStats, RouteStats, SpaceStatus};
 use std::process::ExitCode;
 
 /// Count entries by route, and list pauses and faults
@@ -78,8 +78,13 @@ fn all_lines(stats: &InboxStats) -> Vec<String> {
         format!("oldest waiting  {waits}"),
         format!("overdue         {}", stats.overdue),
         format!("stored          {}", size(stats.bytes)),
+        format!("space           {}", space(&stats.space)),
         format!("tombstones      {}", stats.tombstones),
     ]);
+    if let Some(provider) = &stats.provider {
+        let BudgetStatus { used, per_minute } = provider;
+        all.push(format!("status calls    {used} of {per_minute} in the last minute"));
+    }
     all.extend(
         stats.rescued.iter().map(|path| format!("rescued         {path}. Restore it, or move it away")),
     );
@@ -91,6 +96,12 @@ fn all_lines(stats: &InboxStats) -> Vec<String> {
         format!("{label:15} {} since {}: {}", fault.reason, fault.since, fault.detail)
     }));
     all
+}
+
+fn space(space: &SpaceStatus) -> String {
+    let free = space.disk_free.map(|free| i64::try_from(free).unwrap_or(i64::MAX));
+    let free = free.map(|free| format!(", {} free on the disk", size(free))).unwrap_or_default();
+    format!("{} of {}{free}", size(space.bytes), size(space.limit))
 }
 
 fn row(route: &RouteStats) -> [String; 6] {

@@ -102,8 +102,13 @@ fn escapes_control_characters_in_output() {
         "pauses": [{"hook": HOSTILE, "event": null, "since": HOSTILE}],
         "faults": [{"reason": HOSTILE, "since": HOSTILE, "detail": HOSTILE, "partial": true}],
         "overdue": 1, "refused": {"reason": HOSTILE, "at": HOSTILE},
-        "rescued": [HOSTILE],
+        "rescued": [HOSTILE], "space": {"bytes": 1, "limit": 2, "disk_free": 3},
+        "provider": {"used": 1, "per_minute": 10},
     });
+    let refusal = json!({"at": HOSTILE, "status": 401, "client": HOSTILE, "method": HOSTILE, "detail": HOSTILE,
+        "request_id": HOSTILE, "generation": HOSTILE, "job": HOSTILE, "gate": HOSTILE});
+    let refusals = json!({"receives": true, "since": HOSTILE, "dropped": 1, "groups": [{"hook": HOSTILE, "reason": HOSTILE,
+        "meaning": HOSTILE, "remedy": HOSTILE, "count": 2, "first": [refusal], "last": [refusal]}]});
     let list = json!({"entries": [entry], "next": null});
     let page = json!({"entries": [entry], "next": "0.1"});
     let expect = entry["expectation"].clone();
@@ -124,6 +129,8 @@ fn escapes_control_characters_in_output() {
     for (args, answer) in [
         (&["stats"][..], &stats),
         (&["stats", "--json"], &stats),
+        (&["refusals"], &refusals),
+        (&["refusals", "--json"], &refusals),
         (&["ls"], &list),
         (&["ls", "--json"], &list),
         (&["show", "1"], &entry),

@@ -3,7 +3,7 @@
 use crate::browser::Browser;
 use crate::look::Scripts;
 use blobgate_testkit::repository;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fs;
 use std::sync::LazyLock;
 

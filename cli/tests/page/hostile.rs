@@ -2,7 +2,7 @@
 
 use crate::browser::Browser;
 use crate::look::Look;
-use crate::page_inbox::{PageInbox, copy_headers, quarantined};
+use crate::page_inbox::{PageInbox, quarantined};
 use blobgate::contract::header;
 use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{Reply, needs};

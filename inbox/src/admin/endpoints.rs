@@ -6,7 +6,8 @@ use crate::access::Caller;
 use crate::service::{
     ActivePause, AuditPage, AuditRequest, ChangeRequest, EntryDetail, EntryPage, ExpectAnswer, ExpectRequest,
     InboxStats, ListRequest, PauseAnswer, PauseTarget, ReconcileRequest, ReevaluateAnswer, ReevaluateRequest,
-    ReleaseAsRequest, StoryAnswer, StoryRequest, TailPage, TailRequest, read_id,
+    RefusalPage, RefusalRequest, ReleaseAsRequest, StoryAnswer, StoryRequest, TailPage, TailRequest,
+    TrafficAnswer, read_id,
 };
 use crate::store::Change;
 use axum::Json;
@@ -44,6 +45,14 @@ pub(super) async fn ask_why(State(admin): AdminState, body: Bytes) -> JsonAnswer
 
 pub(super) async fn stats(State(admin): AdminState) -> JsonAnswer<InboxStats> {
     Ok(Json(admin.operations.stats().await?))
+}
+
+pub(super) async fn traffic(State(admin): AdminState) -> Json<TrafficAnswer> {
+    Json(admin.operations.traffic())
+}
+
+pub(super) async fn refusals(State(admin): AdminState, Query(pairs): QueryPairs) -> JsonAnswer<RefusalPage> {
+    Ok(Json(admin.operations.refusals(&RefusalRequest::read(&pairs)?)))
 }
 
 pub(super) async fn audit(State(admin): AdminState, Query(pairs): QueryPairs) -> JsonAnswer<AuditPage> {

@@ -15,6 +15,8 @@ const MAX_RECEIVE: usize = 4_096;
 const MAX_ADMIN: usize = 256;
 /// The most connections of scrapers of the metrics listener, which has no token.
 const MAX_METRICS: usize = 32;
+/// The most connections of Envoys for their access log: each has one for each of its workers.
+const MAX_ACCESS_LOG: usize = 256;
 /// Descriptors that the inbox needs itself: for its store, its attempts and the runtime.
 const OWN: usize = 64;
 /// The fewest connections of a listener, however low the limit is.
@@ -60,7 +62,7 @@ impl Descriptors {
     }
 
     /// The most connections of a listener. Of the descriptors that the inbox does not need itself, gates get half, operators an
-    /// eighth, scrapers a sixteenth, and attempts the rest.
+    /// eighth, scrapers and access logs a sixteenth each, and attempts the rest.
     pub(super) fn max_connections(&self, name: ListenerName) -> usize {
         let all = self.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
         let rest = all.saturating_sub(OWN);
@@ -68,6 +70,7 @@ impl Descriptors {
             ListenerName::Receive => (rest / 2).clamp(MIN_CONNECTIONS, MAX_RECEIVE),
             ListenerName::Admin => (rest / 8).clamp(MIN_CONNECTIONS, MAX_ADMIN),
             ListenerName::Metrics => (rest / 16).clamp(MIN_CONNECTIONS, MAX_METRICS),
+            ListenerName::AccessLog => (rest / 16).clamp(MIN_CONNECTIONS, MAX_ACCESS_LOG),
         }
     }
 

@@ -1,20 +1,28 @@
 //! The counters of the listeners.
 
 use super::labels::{ListenerLabels, ReasonLabel};
+use crate::traffic::{Traffic, TrafficEvent};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
+use std::sync::Arc;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct ListenerMetrics {
     refused: Family<ReasonLabel, Counter>,
     ended: Family<ListenerLabels, Counter>,
     not_accepted: Family<ListenerLabels, Counter>,
+    traffic: Arc<Traffic>,
 }
 
 impl ListenerMetrics {
-    pub(super) fn new(refused: &Family<ReasonLabel, Counter>) -> Self {
-        Self { refused: refused.clone(), ..Self::default() }
+    pub(super) fn new(refused: &Family<ReasonLabel, Counter>, traffic: &Arc<Traffic>) -> Self {
+        Self {
+            refused: refused.clone(),
+            ended: Family::default(),
+            not_accepted: Family::default(),
+            traffic: Arc::clone(traffic),
+        }
     }
 
     pub(super) fn register(&self, registry: &mut Registry) {
@@ -42,6 +50,7 @@ impl ListenerMetrics {
 
     /// Counts a delivery that cannot be read.
     pub(crate) fn refused(&self, reason: &'static str) {
+        self.traffic.count(TrafficEvent::Refused);
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 

@@ -119,13 +119,15 @@ impl RouteMetrics {
         self.received.get_or_create(&ReceivedLabels { route: self.label(route), what }).inc();
     }
 
-    pub(super) fn attempted(&self, route: &str, outcome: &'static str, took: Duration) {
+    /// Returns whether the attempt delivered its entry.
+    pub(super) fn attempted(&self, route: &str, outcome: &'static str, took: Duration) -> bool {
         let route = self.label(route);
         self.attempts.get_or_create(&AttemptLabels { route: route.clone(), outcome }).inc();
         self.took.get_or_create(&RouteLabel { route: route.clone() }).observe(took.as_secs_f64());
         if outcome == DELIVERED || FAILURES.contains(&outcome) {
             self.set_failure(&route, outcome);
         }
+        outcome == DELIVERED
     }
 
     fn set_failure(&self, route: &str, outcome: &'static str) {

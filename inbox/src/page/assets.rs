@@ -18,6 +18,7 @@ struct Asset {
 pub(super) struct AssetPaths {
     style: String,
     script: String,
+    icon: String,
 }
 
 static STYLE: LazyLock<Asset> =
@@ -25,6 +26,8 @@ static STYLE: LazyLock<Asset> =
 static SCRIPT: LazyLock<Asset> = LazyLock::new(|| {
     Asset::new("live", "js", "text/javascript; charset=utf-8", include_str!("assets/live.js"))
 });
+static ICON: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("icon", "svg", "image/svg+xml", include_str!("assets/icon.svg")));
 
 impl Asset {
     fn new(name: &str, extension: &str, content_type: &'static str, text: &'static str) -> Self {
@@ -40,12 +43,12 @@ impl Asset {
 }
 
 pub(super) fn paths() -> AssetPaths {
-    AssetPaths { style: STYLE.path(), script: SCRIPT.path() }
+    AssetPaths { style: STYLE.path(), script: SCRIPT.path(), icon: ICON.path() }
 }
 
 pub(super) async fn show(Path(name): Path<String>) -> Response {
     const FOREVER: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
-    let Some(asset) = [&STYLE, &SCRIPT].into_iter().find(|asset| asset.name == name) else {
+    let Some(asset) = [&STYLE, &SCRIPT, &ICON].into_iter().find(|asset| asset.name == name) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let headers = [

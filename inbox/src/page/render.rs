@@ -1,10 +1,13 @@
 //! Renders the templates.
 
 use super::visitor::Visitor;
+use super::{visible, wording};
 use crate::admin::Problem;
+use crate::health::now;
 use crate::service;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
 use minijinja::{Environment, UndefinedBehavior, context};
 use serde::Serialize;
@@ -19,6 +22,8 @@ pub(super) struct Html(String);
 pub(super) enum Place {
     Overview,
     Entries,
+    Refusals,
+    Audit,
     /// A view that the navigation does not have.
     Nowhere,
 }
@@ -31,34 +36,70 @@ pub(super) struct PageError {
     detail: String,
 }
 
+macro_rules! templates {
+    ($($name:literal,)*) => {
+        /// The name and the text of each template.
+        const SOURCES: &[(&str, &str)] = &[$(($name, include_str!(concat!("templates/", $name))),)*];
+    };
+}
+
+templates! {
+    "action.html",
+    "action_buttons.html",
+    "action_outcome.html",
+    "action_pause.html",
+    "action_reasons.html",
+    "action_reevaluate.html",
+    "action_reevaluate_list.html",
+    "action_release_as.html",
+    "action_selected.html",
+    "actions.html",
+    "audit.html",
+    "chart.html",
+    "entry.html",
+    "layout.html",
+    "list.html",
+    "list_actions.html",
+    "macros.html",
+    "next.html",
+    "overview.html",
+    "problem.html",
+    "refusals.html",
+    "sign_in.html",
+    "story.html",
+    "visitor.html",
+}
+
 static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    for (name, text) in [
-        ("action.html", include_str!("templates/action.html")),
-        ("action_buttons.html", include_str!("templates/action_buttons.html")),
-        ("action_outcome.html", include_str!("templates/action_outcome.html")),
-        ("action_pause.html", include_str!("templates/action_pause.html")),
-        ("action_reasons.html", include_str!("templates/action_reasons.html")),
-        ("action_reevaluate.html", include_str!("templates/action_reevaluate.html")),
-        ("action_reevaluate_list.html", include_str!("templates/action_reevaluate_list.html")),
-        ("action_release_as.html", include_str!("templates/action_release_as.html")),
-        ("action_selected.html", include_str!("templates/action_selected.html")),
-        ("layout.html", include_str!("templates/layout.html")),
-        ("next.html", include_str!("templates/next.html")),
-        ("overview.html", include_str!("templates/overview.html")),
-        ("problem.html", include_str!("templates/problem.html")),
-        ("sign_in.html", include_str!("templates/sign_in.html")),
-        ("visitor.html", include_str!("templates/visitor.html")),
-    ] {
+    if let Ok(syntax) = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build() {
+        environment.set_syntax(syntax);
+    }
+    environment.add_filter("ago", wording::ago);
+    environment.add_filter("count", wording::count);
+    environment.add_filter("size", wording::size);
+    environment.add_filter("visible", visible::visible);
+    for (name, text) in SOURCES {
         let added = environment.add_template(name, text);
         debug_assert!(added.is_ok(), "{added:?}");
     }
     environment
 });
 
-/// Renders a template for a visitor. The template gets `visitor`, `place`, `assets`, and `view`.
+/// Renders a template for a visitor. The template gets `visitor`, `place`, `assets`, `now`, and `view`.
 pub(super) fn render(
+    template: &str,
+    visitor: &Visitor,
+    place: Place,
+    view: &impl Serialize,
+) -> Result<Html, PageError> {
+    render_at(now(), template, visitor, place, view)
+}
+
+/// Renders a template at a time, in microseconds since 1970.
+fn render_at(
+    now: i64,
     template: &str,
     visitor: &Visitor,
     place: Place,
@@ -68,6 +109,7 @@ pub(super) fn render(
         visitor => Value::from(Serde(visitor)),
         place => Value::from(Serde(place)),
         assets => Value::from(Serde(super::assets::paths())),
+        now => now,
         view => Value::from(Serde(view)),
     };
     let rendered = TEMPLATES.get_template(template).and_then(|template| template.render(context));
@@ -121,6 +163,46 @@ impl IntoResponse for PageError {
         match page {
             Ok(html) => (self.status, html).into_response(),
             Err(error) => (error.status, error.title).into_response(),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    /// 2026-01-31T12:00:00Z.
+    pub(in crate::page) const NOON: i64 = 1_769_860_800_000_000;
+
+    /// The text of a view at noon.
+    pub(in crate::page) fn text_of(
+        template: &str,
+        visitor: &Visitor,
+        place: Place,
+        view: &impl Serialize,
+    ) -> String {
+        let context = context! {
+            visitor => Value::from(Serde(visitor)),
+            place => Value::from(Serde(place)),
+            assets => Value::from(Serde(crate::page::assets::paths())),
+            now => NOON,
+            view => Value::from(Serde(view)),
+        };
+        let rendered = TEMPLATES.get_template(template).and_then(|template| template.render(context));
+        rendered.unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    #[test]
+    fn every_template_parses() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/page/templates");
+        let files: BTreeSet<String> =
+            folder.read_dir().unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        let named: BTreeSet<String> = SOURCES.iter().map(|(name, _)| (*name).to_owned()).collect();
+        assert_eq!(named, files);
+        for name in named {
+            TEMPLATES.get_template(&name).unwrap_or_else(|error| panic!("{name}: {error:#}"));
         }
     }
 }

@@ -26,6 +26,9 @@ pub enum BadRequest {
         "unknown filter {0:?}: use state, lane, hook, event, reason, generation, job, request_id or since"
     )]
     NoSuchFilter(String),
+    /// An unknown filter of refusals.
+    #[error("unknown filter {0:?}: use hook or reason")]
+    NoSuchRefusalFilter(String),
     /// An unknown parameter of a story.
     #[error("unknown parameter {0:?}: use generation, job, request_id, entry or hook")]
     NoSuchSubject(String),

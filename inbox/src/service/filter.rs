@@ -105,7 +105,11 @@ impl EntryFilter {
         *self == Self::default()
     }
 
-    pub(super) fn check(&self) -> Result<Filter, BadRequest> {
+    /// The conditions of a store.
+    ///
+    /// # Errors
+    /// [`BadRequest`] for the first wrong value.
+    pub(crate) fn check(&self) -> Result<Filter, BadRequest> {
         Ok(Filter {
             state: self.state,
             lane: self.lane,
@@ -120,7 +124,7 @@ impl EntryFilter {
     }
 }
 
-fn once<T>(name: &'static str, place: &mut Option<T>, value: T) -> Result<(), BadRequest> {
+pub(super) fn once<T>(name: &'static str, place: &mut Option<T>, value: T) -> Result<(), BadRequest> {
     if place.replace(value).is_some() { Err(BadRequest::Twice(name)) } else { Ok(()) }
 }
 

@@ -40,6 +40,30 @@ pub struct InboxStats {
     pub faults: Vec<FaultStatus>,
     /// The rescued files beside the store.
     pub rescued: Vec<String>,
+    /// The space of the store.
+    pub space: SpaceStatus,
+    /// The calls to the status API; absent without `--provider`.
+    pub provider: Option<BudgetStatus>,
+}
+
+/// The space of the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpaceStatus {
+    /// The bytes that count against the limit, as last measured.
+    pub bytes: i64,
+    /// `--limit` in bytes.
+    pub limit: i64,
+    /// The free bytes on the disk of SQLite's file. The disk of a PostgreSQL server is not visible.
+    pub disk_free: Option<u64>,
+}
+
+/// The calls of the inboxes to the status API. The gates have a budget of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BudgetStatus {
+    /// The calls of the last minute, of all inboxes on the store.
+    pub used: i64,
+    /// `--reconcile-per-minute` of this inbox.
+    pub per_minute: u32,
 }
 
 /// A lasting fault.
@@ -133,11 +157,14 @@ impl Operations {
             .refusals
             .newest(now())
             .map(|refusal| RefusalStatus { reason: refusal.reason.to_owned(), at: time(refusal.at) });
+        let space = &self.shared.space;
+        let disk_free = space.disk().map(|disk| disk.free);
+        let space = SpaceStatus { bytes: space.used(), limit: space.limit(), disk_free };
         match counted {
-            Ok(stats) => Ok(InboxStats { faults, rescued, refused, ..stats }),
+            Ok(stats) => Ok(InboxStats { faults, rescued, refused, space, ..stats }),
             // The fault has the reason.
             Err(_) if !faults.is_empty() => {
-                Ok(InboxStats { faults, rescued, refused, ..InboxStats::default() })
+                Ok(InboxStats { faults, rescued, refused, space, ..InboxStats::default() })
             }
             Err(error) => Err(error),
         }
@@ -172,6 +199,10 @@ impl Operations {
         stats.oldest_waiting_at = oldest.map(time);
         stats.oldest_waiting_seconds =
             oldest.and_then(|oldest| now.saturating_sub(oldest).max(0).checked_div(1_000_000));
+        if let Some(per_minute) = self.per_minute {
+            let used = self.shared.store.calls_in_minute().await?;
+            stats.provider = Some(BudgetStatus { used, per_minute });
+        }
         stats.overdue = self.shared.metrics.expected_overdue.get();
         stats.pauses = pauses.into_iter().map(ActivePause::try_from).collect::<Result<_, _>>()?;
         Ok(stats)

@@ -109,6 +109,7 @@ pub(super) trait ExpectationStatements {
     /// Counts a call in this minute. Returns false where the calls of this minute are used up.
     async fn count_call(&mut self, now: i64, budget: CallBudget) -> Result<bool, Error>;
     async fn take_call(&mut self, now: i64, budget: CallBudget) -> Result<bool, Error>;
+    async fn calls_in_minute(&mut self, now: i64) -> Result<i64, Error>;
     async fn record_answer(
         &mut self,
         call: &StatusCall,
@@ -246,6 +247,14 @@ macro_rules! expectations {
             async fn take_call(&mut self, now: i64, budget: CallBudget) -> Result<bool, Error> {
                 let now = $alone(&mut *self, now).await?;
                 self.count_call(now, budget).await
+            }
+
+            async fn calls_in_minute(&mut self, now: i64) -> Result<i64, Error> {
+                query_scalar(sql::CALLS)
+                    .bind(now.saturating_sub(CALL_WINDOW))
+                    .bind(now.saturating_add(CALL_WINDOW))
+                    .fetch_one(&mut *self)
+                    .await
             }
 
             async fn record_answer(

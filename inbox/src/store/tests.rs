@@ -360,6 +360,15 @@ in_both! {
         assert!(test.driver().take_call(budget).await.unwrap());
         assert!(matches!(test.driver().next_call(budget).await.unwrap(), NextCall::Call(_)));
         assert!(!test.driver().take_call(budget).await.unwrap());
+        assert_eq!(test.driver().calls_in_minute().await.unwrap(), 2);
+        // Calls of an older minute, and of a clock that was ahead.
+        for moved in [
+            "UPDATE provider_call SET at = at - 60000001",
+            "UPDATE provider_call SET at = at + 180000001",
+        ] {
+            test.sql(moved).await;
+            assert_eq!(test.driver().calls_in_minute().await.unwrap(), 0);
+        }
     }
 
     async fn a_completion_waits_for_a_failure_in_flight(test: &mut DriverStore) {

@@ -83,6 +83,9 @@ pub(super) const FORGET_CALLS: &str = "DELETE FROM provider_call WHERE at <= $1 
 pub(super) const CALL: &str = "
 INSERT INTO provider_call (at) SELECT CAST($1 AS bigint) WHERE (SELECT count(*) FROM provider_call) < $2";
 
+/// The calls that the next one counts too.
+pub(super) const CALLS: &str = "SELECT count(*) FROM provider_call WHERE at > $1 AND at <= $2";
+
 pub(super) const MARK_CALLED: &str = "
 UPDATE expectation SET asked = asked + 1, asked_at = $3, ask_at = $4, answer = 'under way' WHERE hook = $1 AND generation = $2";
 

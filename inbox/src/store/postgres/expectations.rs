@@ -71,6 +71,13 @@ impl ExpectationStore for Postgres {
         })
     }
 
+    async fn calls_in_minute(&self) -> Result<i64> {
+        reading!(self, |connection| {
+            let now = query_scalar(NOW).fetch_one(&mut *connection).await?;
+            connection.calls_in_minute(now).await?
+        })
+    }
+
     async fn record_answer(&self, call: &StatusCall, answer: &StatusAnswer, about: &[i64]) -> Result<()> {
         transaction!(self, |connection| connection.record_answer(call, answer, about).await?)
     }

@@ -62,6 +62,11 @@ impl ExpectationStore for Sqlite {
         transaction!(self, |connection| connection.take_call(now, budget).await?)
     }
 
+    async fn calls_in_minute(&self) -> Result<i64> {
+        let now = self.clock.now();
+        Ok(self.reads.acquire().await?.calls_in_minute(now).await?)
+    }
+
     async fn record_answer(&self, call: &StatusCall, answer: &StatusAnswer, about: &[i64]) -> Result<()> {
         transaction!(self, |connection| connection.record_answer(call, answer, about).await?)
     }

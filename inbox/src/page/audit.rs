@@ -1,0 +1,66 @@
+//! The audit: who changed what, and when.
+
+use super::render::{Place, render};
+use super::{PageAnswer, PageState, Visitor, encode, entries_path};
+use crate::service::{AuditRecord, AuditRequest, Error};
+use axum::extract::{Query, State};
+use serde::Serialize;
+
+/// The changed entries of an action with a link each.
+const MAX_LINKS: usize = 12;
+
+#[derive(Serialize)]
+struct AuditView {
+    actions: Vec<ActionView>,
+    entry: Option<i64>,
+    older: Option<String>,
+    newest: Option<String>,
+}
+
+/// An action.
+#[derive(Debug, Serialize)]
+pub(super) struct ActionView {
+    record: AuditRecord,
+    /// Its first entries.
+    ids: Vec<i64>,
+    /// The further ones.
+    more: i64,
+    /// The filter in words.
+    filter: Vec<(&'static str, String)>,
+    /// The path of the list with the filter.
+    list: Option<String>,
+}
+
+pub(super) async fn show(
+    State(admin): PageState,
+    visitor: Visitor,
+    Query(pairs): Query<Vec<(String, String)>>,
+) -> PageAnswer {
+    let pairs: Vec<_> = pairs.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+    let request = AuditRequest::read(&pairs).map_err(Error::from)?;
+    let page = admin.operations.audit(&request).await?;
+    let path = |before: Option<i64>| {
+        let pairs = [("entry", request.entry), ("before", before)];
+        let pairs: Vec<_> =
+            pairs.into_iter().filter_map(|(name, value)| Some((name, value?.to_string()))).collect();
+        format!("/page/audit?{}", encode(pairs.iter().map(|(name, value)| (*name, value.as_str()))))
+    };
+    let view = AuditView {
+        older: page.next.map(|next| path(Some(next))),
+        newest: request.before.map(|_| path(None)),
+        entry: request.entry,
+        actions: page.actions.into_iter().map(ActionView::new).collect(),
+    };
+    render("audit.html", &visitor, Place::Audit, &view)
+}
+
+impl ActionView {
+    pub(super) fn new(record: AuditRecord) -> Self {
+        let filter = record.filter.as_ref().map(|filter| filter.pairs()).unwrap_or_default();
+        let list = (!filter.is_empty())
+            .then(|| entries_path(&encode(filter.iter().map(|(name, value)| (*name, value.as_str())))));
+        let ids: Vec<i64> = record.ids.iter().copied().take(MAX_LINKS).collect();
+        let shown = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        Self { more: record.entries.saturating_sub(shown).max(0), ids, filter, list, record }
+    }
+}

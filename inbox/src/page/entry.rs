@@ -1,0 +1,162 @@
+//! One entry: what happened, why, what to do, and its contents.
+
+use super::audit::ActionView;
+use super::body::{BodyExtent, BodyText};
+use super::prose::{ProsePiece, pieces};
+use super::render::{Place, render};
+use super::story::StoryView;
+use super::{PageAnswer, PageError, PageState, Visitor, curl};
+use crate::admin::Admin;
+use crate::entry::QuarantineReason;
+use crate::service::{
+    AttemptRecord, AuditRequest, BodyEncoding, EntryDetail, EntryFilter, EntrySummary, HeaderLine,
+    ListRequest, StoryRequest, read_id,
+};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderName, StatusCode, header};
+use serde::{Deserialize, Serialize};
+
+/// The actions in the view.
+const MAX_ACTIONS: i64 = 20;
+/// The entries of the same generation in the view.
+const MAX_RELATED: i64 = 20;
+
+#[derive(Serialize)]
+struct EntryView {
+    entry: EntrySummary,
+    decision: Option<DecisionView>,
+    story: StoryView,
+    payload: Option<PayloadView>,
+    expectation: Option<String>,
+    /// Other entries of the generation.
+    related: Vec<EntrySummary>,
+    attempts: Vec<AttemptRecord>,
+    /// The newest actions that changed it.
+    actions: Vec<ActionView>,
+}
+
+/// Why an entry is in quarantine, or would be if its hook did more than observe.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct DecisionView {
+    code: String,
+    meaning: String,
+    remedy: Vec<ProsePiece>,
+    /// The page of the reason.
+    href: String,
+    /// `FIELD`, `FOUND` and `EXPECTED` of a detail.
+    violation: Option<[String; 3]>,
+    /// A detail of another form.
+    detail: Option<String>,
+}
+
+#[derive(Serialize)]
+struct PayloadView {
+    path: String,
+    headers: Vec<HeaderLine>,
+    body: BodyText,
+    curl: String,
+}
+
+/// The query of the view.
+#[derive(Deserialize)]
+pub(super) struct EntryQuery {
+    /// `all` for the whole body.
+    body: Option<String>,
+}
+
+pub(super) async fn show(
+    State(admin): PageState,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    Query(query): Query<EntryQuery>,
+) -> PageAnswer {
+    let extent = if query.body.as_deref() == Some("all") { BodyExtent::Whole } else { BodyExtent::Short };
+    let view = EntryView::new(&admin, read_id(&id).map_err(crate::service::Error::from)?, extent).await?;
+    render("entry.html", &visitor, Place::Entries, &view)
+}
+
+/// The body as a file. A browser never shows it, since it may be anything.
+pub(super) async fn body(
+    State(admin): PageState,
+    _: Visitor,
+    Path(id): Path<String>,
+) -> Result<([(HeaderName, String); 2], Vec<u8>), PageError> {
+    let id = read_id(&id).map_err(crate::service::Error::from)?;
+    let payload = admin.operations.show(id).await?.payload;
+    let payload = payload.ok_or_else(|| {
+        PageError::new(
+            StatusCode::NOT_FOUND,
+            "The body is deleted",
+            format!("retention or a purge has deleted the body of entry {id}"),
+        )
+    })?;
+    let kind = match payload.body_encoding {
+        BodyEncoding::Text => "text/plain; charset=utf-8",
+        BodyEncoding::Base64 => "application/octet-stream",
+    };
+    let name = format!("attachment; filename=\"{}\"", curl::file_name(id));
+    let headers = [(header::CONTENT_TYPE, kind.to_owned()), (header::CONTENT_DISPOSITION, name)];
+    Ok((headers, payload.bytes().unwrap_or_default()))
+}
+
+impl EntryView {
+    async fn new(admin: &Admin, id: i64, extent: BodyExtent) -> Result<Self, PageError> {
+        let EntryDetail { entry, payload, expectation, attempt_log } = admin.operations.show(id).await?;
+        let request = StoryRequest { entry: Some(id), ..StoryRequest::default() };
+        let story = admin.operations.story(&request).await?;
+        let related = related(admin, &entry).await?;
+        let audit = AuditRequest { before: None, limit: Some(MAX_ACTIONS), entry: Some(id) };
+        let actions = admin.operations.audit(&audit).await?.actions;
+        let payload = payload.map(|payload| PayloadView {
+            body: BodyText::new(&payload.bytes().unwrap_or_default(), extent),
+            curl: curl::command(id, &payload),
+            path: payload.path,
+            headers: payload.headers,
+        });
+        Ok(Self {
+            decision: DecisionView::new(&entry, &admin.docs),
+            story: StoryView::new(story, Some(id), &admin.docs),
+            expectation: expectation.map(|expectation| expectation.state.name().to_owned()),
+            payload,
+            related,
+            attempts: attempt_log,
+            actions: actions.into_iter().map(ActionView::new).collect(),
+            entry,
+        })
+    }
+}
+
+async fn related(admin: &Admin, entry: &EntrySummary) -> Result<Vec<EntrySummary>, PageError> {
+    let Some(generation) = entry.generation.clone() else { return Ok(Vec::new()) };
+    let filter = EntryFilter {
+        generation: Some(generation),
+        hook: Some(entry.hook.clone()),
+        ..EntryFilter::default()
+    };
+    let request = ListRequest { filter, limit: Some(MAX_RELATED), before: None };
+    let page = admin.operations.list(&request).await?;
+    Ok(page.entries.into_iter().filter(|other| other.id != entry.id).collect())
+}
+
+impl DecisionView {
+    fn new(entry: &EntrySummary, docs: &str) -> Option<Self> {
+        let code = entry.reason.clone()?;
+        let reason = QuarantineReason::parse(&code);
+        let violation = entry.detail.as_deref().and_then(split_detail);
+        Some(Self {
+            meaning: reason.meaning(),
+            remedy: pieces(&reason.remedy(), docs),
+            href: format!("{docs}/reference/reasons.html#{code}"),
+            detail: entry.detail.clone().filter(|_| violation.is_none()),
+            violation,
+            code,
+        })
+    }
+}
+
+/// The parts of `FIELD: FOUND, expected EXPECTED`.
+fn split_detail(detail: &str) -> Option<[String; 3]> {
+    let (field, rest) = detail.split_once(": ")?;
+    let (found, expected) = rest.split_once(", expected ")?;
+    Some([field, found, expected].map(ToOwned::to_owned))
+}
