@@ -1,27 +1,28 @@
 //! The admin listener: health, metrics, and the actions of an operator over HTTP.
 //!
-//! | request | action |
-//! |---|---|
-//! | `GET /livez`, `GET /healthz`, `GET /readyz` | 200 while the process answers, the store takes events, the inbox is ready; else 503 and the reason |
-//! | `GET /page/` | the page for people; `/` redirects to it |
-//! | `GET /metrics` | the metrics, in OpenMetrics or in Prometheus' text format, by `Accept`. The metrics listener (`--metrics`) has this endpoint too, without the token |
-//! | `GET /entries?state=&lane=&hook=&event=&reason=&generation=&job=&request_id=&since=&limit=&before=` | lists entries, the newest first; `next` is the `before` of the next page |
-//! | `GET /entries/{id}` | shows an entry with its payload |
-//! | `GET /tail?after=&until=&with=&limit=` and the filters of `/entries` | lists entries after a cursor, in commit order; `next` is the `after` of the next page; without `after`: no entry, and the newest cursor. `with=came` adds the payload as received, `with=delivery` as delivered |
-//! | `GET /why?generation=&job=&request_id=&entry=&hook=` | tells the story of a generation: expectation, deliveries, decisions and attempts by time, and the next steps. Exactly one of the first four parameters |
-//! | `POST /why` with `{"generation", "job", "request_id", "entry", "hook"}` | the same, and calls the status API about the generation; the call counts against `--reconcile-per-minute` |
-//! | `GET /stats` | counts entries by route, state and reason; with the space of the store and the calls to the status API |
-//! | `GET /traffic` | counts the deliveries of each minute of the last 24 hours, as this inbox saw them since its start |
-//! | `GET /refusals?hook=&reason=` | lists the refusals of the gates that this inbox has seen since its start, by hook and reason |
-//! | `GET /audit?before=&limit=&entry=` | lists the actions of operators, the newest first; with `entry`, those that changed it |
-//! | `GET`, `PUT`, `DELETE /pauses` | lists, sets and ends pauses: `{"hook", "event"}`, at least one of them |
-//! | `POST /expect` | stores the job of a generation: `{"hook", "generation_id", "job"}` |
-//! | `POST /reconcile` | makes the reconciler call the status API now; with `"dry_run": true` it lists the generations |
-//! | `POST /replay`, `POST /retry`, `POST /release`, `POST /drop`, `POST /purge` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
-//! | `POST /release` with `{"id", "as", "generation_id"}` | releases a quarantined entry as this event; with `"dry_run": true` it shows the outcome |
-//! | `POST /reevaluate` | judges quarantined entries by the gate's `"config"`, selected as above, with reasons to `"waive"` |
+//! | request | role | action |
+//! |---|---|---|
+//! | `GET /livez`, `GET /healthz`, `GET /readyz` | | 200 while the process answers, the store takes events, the inbox is ready; else 503 and the reason |
+//! | `GET /page/` | | the page for people; `/` redirects to it |
+//! | `GET /metrics` | `read` | the metrics, in OpenMetrics or in Prometheus' text format, by `Accept`. The metrics listener (`--metrics`) has this endpoint too, without the token |
+//! | `GET /entries?state=&lane=&hook=&event=&reason=&generation=&job=&request_id=&since=&limit=&before=` | `read` | lists entries, the newest first; `next` is the `before` of the next page |
+//! | `GET /entries/{id}` | `read` | shows an entry with its payload |
+//! | `GET /tail?after=&until=&with=&limit=` and the filters of `/entries` | `read` | lists entries after a cursor, in commit order; `next` is the `after` of the next page; without `after`: no entry, and the newest cursor. `with=came` adds the payload as received, `with=delivery` as delivered |
+//! | `GET /why?generation=&job=&request_id=&entry=&hook=` | `read` | tells the story of a generation: expectation, deliveries, decisions and attempts by time, and the next steps. Exactly one of the first four parameters |
+//! | `POST /why` with `{"generation", "job", "request_id", "entry", "hook"}` | `operate` | the same, and calls the status API about the generation; the call counts against `--reconcile-per-minute` |
+//! | `GET /stats` | `read` | counts entries by route, state and reason; with the space of the store and the calls to the status API |
+//! | `GET /audit?before=&limit=&entry=` | `read` | lists the actions of operators, the newest first; with `entry`, those that changed it |
+//! | `GET /traffic` | `read` | counts the deliveries of each minute of the last 24 hours, as this inbox saw them since its start |
+//! | `GET /refusals?hook=&reason=` | `read` | lists the refusals of the gates that this inbox has seen since its start, by hook and reason |
+//! | `GET /pauses` | `read` | lists pauses |
+//! | `PUT /pauses`, `DELETE /pauses` | `operate` | sets and ends pauses: `{"hook", "event"}`, at least one of them |
+//! | `POST /expect` | `expect` | stores the job of a generation: `{"hook", "generation_id", "job"}` |
+//! | `POST /reconcile` | `operate` | makes the reconciler call the status API now; with `"dry_run": true` it lists the generations |
+//! | `POST /replay`, `POST /retry`, `POST /release`, `POST /drop`, `POST /purge` | `operate` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
+//! | `POST /release` with `{"id", "as", "generation_id"}` | `operate` | releases a quarantined entry as this event; with `"dry_run": true` it shows the outcome |
+//! | `POST /reevaluate` | `operate` | judges quarantined entries by the gate's `"config"`, selected as above, with reasons to `"waive"` |
 //!
-//! Answers are JSON. A failure is a problem document of RFC 9457.
+//! A client sends a token of this role, or one of the role `operate`. Answers are JSON. A failure is a problem document of RFC 9457.
 
 mod endpoints;
 mod problem;
@@ -35,11 +36,12 @@ use crate::service::Operations;
 use crate::watch::ProbeError;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
+use axum::handler::Handler;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state, map_response_with_state};
+use axum::middleware::{Next, from_fn_with_state, map_response_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{MethodFilter, MethodRouter, get, on};
 pub(crate) use problem::Problem;
 use problem::write_document;
 pub(crate) use scrape::scrape_routes;
@@ -65,39 +67,69 @@ pub(crate) fn routes(admin: &Arc<Admin>) -> Router {
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .method_not_allowed_fallback(async || Problem::NoMethod);
-    let read = Router::new()
-        .route("/metrics", get(metrics))
-        .route("/entries", get(endpoints::list))
-        .route("/entries/{id}", get(endpoints::show))
-        .route("/stats", get(endpoints::stats))
-        .route("/traffic", get(endpoints::traffic))
-        .route("/refusals", get(endpoints::refusals))
-        .route("/audit", get(endpoints::audit))
-        .route("/why", get(endpoints::why))
-        .route("/pauses", get(endpoints::pauses))
-        .route("/tail", get(endpoints::tail))
-        .route_layer(from_fn(require_read));
-    let expect = Router::new().route("/expect", post(endpoints::expect)).route_layer(from_fn(require_expect));
-    let operate = Router::new()
-        .route("/why", post(endpoints::ask_why))
-        .route("/pauses", put(endpoints::pause).delete(endpoints::resume))
-        .route("/reconcile", post(endpoints::reconcile))
-        .route("/replay", post(endpoints::replay))
-        .route("/retry", post(endpoints::retry))
-        .route("/release", post(endpoints::release))
-        .route("/reevaluate", post(endpoints::reevaluate).layer(DefaultBodyLimit::max(MAX_CONFIGURATION)))
-        .route("/drop", post(endpoints::discard))
-        .route("/purge", post(endpoints::purge))
-        .route_layer(from_fn(require_operate));
-    let closed = read
-        .merge(expect)
-        .merge(operate)
+    let mut closed = Router::new();
+    for Endpoint { role, path, route, .. } in endpoints() {
+        closed = closed.route(path, route.route_layer(from_fn_with_state(role, require)));
+    }
+    let closed = closed
         .method_not_allowed_fallback(async || Problem::NoMethod)
         .route_layer(from_fn_with_state(Arc::clone(admin), identify));
     open.merge(closed)
         .fallback(async || Problem::NoEndpoint)
         .layer(map_response_with_state(admin.docs.as_str().into(), write_document))
         .with_state(Arc::clone(admin))
+}
+
+/// An endpoint that needs a role.
+struct Endpoint {
+    role: AccessRole,
+    /// For the tests of each endpoint.
+    #[cfg_attr(not(test), expect(dead_code))]
+    method: MethodFilter,
+    path: &'static str,
+    route: MethodRouter<Arc<Admin>>,
+}
+
+impl Endpoint {
+    fn new<H, T>(role: AccessRole, method: MethodFilter, path: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Arc<Admin>>,
+        T: 'static,
+    {
+        Self { role, method, path, route: on(method, handler) }
+    }
+}
+
+/// Every endpoint but those of health, with its role.
+fn endpoints() -> Vec<Endpoint> {
+    use AccessRole::{Expect, Operate, Read};
+    const GET: MethodFilter = MethodFilter::GET;
+    const POST: MethodFilter = MethodFilter::POST;
+    let mut reevaluate = Endpoint::new(Operate, POST, "/reevaluate", endpoints::reevaluate);
+    reevaluate.route = reevaluate.route.layer(DefaultBodyLimit::max(MAX_CONFIGURATION));
+    vec![
+        Endpoint::new(Read, GET, "/metrics", metrics),
+        Endpoint::new(Read, GET, "/entries", endpoints::list),
+        Endpoint::new(Read, GET, "/entries/{id}", endpoints::show),
+        Endpoint::new(Read, GET, "/stats", endpoints::stats),
+        Endpoint::new(Read, GET, "/audit", endpoints::audit),
+        Endpoint::new(Read, GET, "/traffic", endpoints::traffic),
+        Endpoint::new(Read, GET, "/refusals", endpoints::refusals),
+        Endpoint::new(Read, GET, "/why", endpoints::why),
+        Endpoint::new(Read, GET, "/pauses", endpoints::pauses),
+        Endpoint::new(Read, GET, "/tail", endpoints::tail),
+        Endpoint::new(Expect, POST, "/expect", endpoints::expect),
+        Endpoint::new(Operate, POST, "/why", endpoints::ask_why),
+        Endpoint::new(Operate, MethodFilter::PUT, "/pauses", endpoints::pause),
+        Endpoint::new(Operate, MethodFilter::DELETE, "/pauses", endpoints::resume),
+        Endpoint::new(Operate, POST, "/reconcile", endpoints::reconcile),
+        Endpoint::new(Operate, POST, "/replay", endpoints::replay),
+        Endpoint::new(Operate, POST, "/retry", endpoints::retry),
+        Endpoint::new(Operate, POST, "/release", endpoints::release),
+        reevaluate,
+        Endpoint::new(Operate, POST, "/drop", endpoints::discard),
+        Endpoint::new(Operate, POST, "/purge", endpoints::purge),
+    ]
 }
 
 /// Finds out who sends the request. Without tokens: refuses requests of web pages. DNS rebinding brings a name in Host, and a
@@ -125,20 +157,9 @@ fn find_caller(access: &Access, headers: &HeaderMap) -> Option<Caller> {
     if scheme.eq_ignore_ascii_case(b"Bearer ") { access.caller(token.trim_ascii()) } else { None }
 }
 
-async fn require_read(caller: Caller, request: Request, next: Next) -> Response {
-    require(&caller, AccessRole::Read, request, next).await
-}
-
-async fn require_expect(caller: Caller, request: Request, next: Next) -> Response {
-    require(&caller, AccessRole::Expect, request, next).await
-}
-
-async fn require_operate(caller: Caller, request: Request, next: Next) -> Response {
-    require(&caller, AccessRole::Operate, request, next).await
-}
-
-async fn require(caller: &Caller, role: AccessRole, request: Request, next: Next) -> Response {
-    if caller.may(role) { next.run(request).await } else { Problem::NoRight.into_response() }
+/// Refuses clients without the role of an endpoint.
+async fn require(State(role): State<AccessRole>, caller: Caller, request: Request, next: Next) -> Response {
+    if caller.may(role) { next.run(request).await } else { Problem::RoleDenied(role).into_response() }
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {
@@ -223,3 +244,8 @@ async fn probe(admin: &Arc<Admin>) -> Result<(), NotReady> {
 async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Response {
     scrape::scrape(&admin.shared.metrics, &headers)
 }
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) use tests::closed_endpoints;

@@ -1,5 +1,6 @@
 //! The pages of the book that the inbox renders. A stale page fails; `make reference` writes it.
 
+use crate::admin::closed_endpoints;
 use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason};
 use crate::health::Fault;
 use crate::receive::REFUSALS;
@@ -19,11 +20,13 @@ fn texts_between<'s>(source: &'s str, begin: &str, end: &str) -> Vec<&'s str> {
 fn the_reference_has_each_endpoint_and_code() {
     const ADMIN: &str = include_str!("admin.rs");
     let endpoints: Vec<&str> = ADMIN.lines().filter_map(|line| line.strip_prefix("//! |")).collect();
-    for route in texts_between(ADMIN, "pub(crate) fn routes(", "\n}") {
-        let named = endpoints
-            .iter()
-            .any(|line| line.contains(&format!(" {route}`")) || line.contains(&format!(" {route}?")));
-        assert!(named, "the table of inbox/src/admin.rs does not name {route}");
+    for (role, method, path) in closed_endpoints() {
+        let request = |line: &str| {
+            line.contains(&format!("`{method} {path}`")) || line.contains(&format!("`{method} {path}?"))
+        };
+        let is_named =
+            endpoints.iter().any(|line| request(line) && line.contains(&format!(" | `{}` | ", role.name())));
+        assert!(is_named, "the table of inbox/src/admin.rs does not name {method} {path} with its role");
     }
     let endpoints: Vec<String> = endpoints.iter().map(|line| format!("|{line}\n")).collect();
 
@@ -59,8 +62,10 @@ fn the_reference_has_each_endpoint_and_code() {
         .map(|problem| format!("\n### {}\n\n{}. {}\n", problem.code(), problem.status(), problem.title()));
     let page = format!(
         "# Inbox API\n\n\
-         The admin listener (`--admin`) has this API. The commands of `blobgate inbox` call it. Without `--admin-token-env` it\n\
+         The admin listener (`--admin`) has this API. The commands of `blobgate inbox` call it. Without `--admin-token` it\n\
          accepts clients on the same machine only, and no page of a browser. Responses are JSON.\n\n\
+         A request has `Authorization: Bearer TOKEN`. The token has the role of the endpoint, or `operate`:\n\
+         [Give access](../howto/give-access.md). A cookie of the page counts for the page alone.\n\n\
          ## Endpoints\n\n{}\n\
          ## Health\n\n\
          `/livez` is 200 while the process answers, and never reads the store. `/healthz` is 200 while the store takes events.\n\

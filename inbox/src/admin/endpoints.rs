@@ -47,16 +47,16 @@ pub(super) async fn stats(State(admin): AdminState) -> JsonAnswer<InboxStats> {
     Ok(Json(admin.operations.stats().await?))
 }
 
+pub(super) async fn audit(State(admin): AdminState, Query(pairs): QueryPairs) -> JsonAnswer<AuditPage> {
+    Ok(Json(admin.operations.audit(&AuditRequest::read(&pairs)?).await?))
+}
+
 pub(super) async fn traffic(State(admin): AdminState) -> Json<TrafficAnswer> {
     Json(admin.operations.traffic())
 }
 
 pub(super) async fn refusals(State(admin): AdminState, Query(pairs): QueryPairs) -> JsonAnswer<RefusalPage> {
     Ok(Json(admin.operations.refusals(&RefusalRequest::read(&pairs)?)))
-}
-
-pub(super) async fn audit(State(admin): AdminState, Query(pairs): QueryPairs) -> JsonAnswer<AuditPage> {
-    Ok(Json(admin.operations.audit(&AuditRequest::read(&pairs)?).await?))
 }
 
 pub(super) async fn pauses(State(admin): AdminState) -> JsonAnswer<Vec<ActivePause>> {

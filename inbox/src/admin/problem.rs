@@ -1,5 +1,6 @@
 //! The answer to a request that fails: a status and a problem document.
 
+use crate::access::AccessRole;
 use crate::line_limit::permits;
 use crate::service::{self, ProblemCode};
 use axum::body::Body;
@@ -19,10 +20,10 @@ pub(crate) enum Problem {
     NoEndpoint,
     #[error("the endpoint does not have this method: the Allow header has its methods")]
     NoMethod,
-    #[error("the admin token is missing or wrong: send Authorization: Bearer TOKEN")]
+    #[error("an admin token is missing or wrong: send Authorization: Bearer TOKEN")]
     NoToken,
-    #[error("the token does not have the right for this request: use a token with another role")]
-    NoRight,
+    #[error("this endpoint needs the role {}: send a token of that role", .0.name())]
+    RoleDenied(AccessRole),
     #[error(
         "the Host header is a name, as in a browser's request: use an IP address or localhost, or set an admin token"
     )]
@@ -42,7 +43,7 @@ impl Problem {
             Problem::NoEndpoint => ProblemCode::EndpointUnknown,
             Problem::NoMethod => ProblemCode::MethodDenied,
             Problem::NoToken => ProblemCode::TokenInvalid,
-            Problem::NoRight => ProblemCode::RoleDenied,
+            Problem::RoleDenied(_) => ProblemCode::RoleDenied,
             Problem::HostName => ProblemCode::HostDenied,
             Problem::ContentType => ProblemCode::ContentTypeDenied,
             Problem::Body(_) => ProblemCode::BodyInvalid,

@@ -48,7 +48,7 @@ async fn admitted(admin: &Admin, request: Request) -> Result<Request, Box<Respon
         parts.extensions.insert(visitor);
         return Ok(Request::from_parts(parts, body));
     }
-    let form = CheckedForm::read(&parts.headers, body, &visitor).await.map_err(refuse)?;
+    let form = CheckedForm::read(&parts, body, &visitor).await.map_err(refuse)?;
     parts.extensions.insert(visitor);
     parts.extensions.insert(form);
     Ok(Request::from_parts(parts, axum::body::Body::empty()))

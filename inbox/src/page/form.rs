@@ -5,9 +5,10 @@ use super::render::PageError;
 use super::visitor::Visitor;
 use crate::access::Caller;
 use axum::body::Body;
-use axum::extract::FromRequestParts;
+use axum::extract::multipart::MultipartError;
+use axum::extract::{FromRequest, FromRequestParts, Multipart, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use hmac::digest::CtOutput;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use sha2::{Digest, Sha256};
@@ -16,14 +17,16 @@ use url::form_urlencoded;
 
 /// The name of the hidden field of each form.
 const PROOF: &str = "csrf";
-/// A form with 500 ids has 10 kB, and one with a gate's configuration some more.
-const MAX_FORM: usize = 2 << 20;
+/// A form with 500 ids has 10 kB.
+const MAX_FORM: usize = 1 << 20;
+/// A form with a file: a gate's configuration, as the API takes it.
+const MAX_FILE_FORM: usize = 64 << 20;
 
 /// The fields of a form.
 pub(super) type FormPairs = Vec<(String, String)>;
 
 /// A form that its visitor sent from the page. As an extractor it needs a route behind [`super::admit::admit`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[allow(dead_code, reason = "for the actions")]
 pub(super) struct CheckedForm {
     caller: Caller,
@@ -32,14 +35,14 @@ pub(super) struct CheckedForm {
 
 #[allow(dead_code, reason = "for the actions")]
 impl CheckedForm {
-    /// Reads the form of a visitor, and checks that the page gave it to this visitor.
-    pub(super) async fn read(
-        headers: &HeaderMap,
-        body: Body,
-        visitor: &Visitor,
-    ) -> Result<Self, VisitRefusal> {
+    /// Reads the form of a visitor, and checks that the page gave it to this visitor. Only operators send files.
+    pub(super) async fn read(parts: &Parts, body: Body, visitor: &Visitor) -> Result<Self, VisitRefusal> {
         let caller = visitor.caller().ok_or(VisitRefusal::NotSignedIn)?.clone();
-        let mut pairs = read_pairs(headers, body, MAX_FORM).await?;
+        let mut pairs = match kind(&parts.headers) {
+            Some("multipart/form-data") if visitor.operates => read_files(parts, body).await?,
+            Some("multipart/form-data") => return Err(VisitRefusal::NoRight),
+            _ => read_pairs(&parts.headers, body, MAX_FORM).await?,
+        };
         let proofs: Vec<_> = pairs.extract_if(.., |(name, _)| name == PROOF).collect();
         match &*proofs {
             [(_, proof)] if is_equal(proof, visitor.form_proof()) => {
@@ -74,15 +77,37 @@ pub(super) async fn read_pairs(
     body: Body,
     max: usize,
 ) -> Result<FormPairs, VisitRefusal> {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    if !kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+    if kind(headers) != Some("application/x-www-form-urlencoded") {
         return Err(VisitRefusal::NoForm);
     }
     let body = Limited::new(body, max).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() { VisitRefusal::LargeForm } else { VisitRefusal::NoForm }
     })?;
     Ok(form_urlencoded::parse(&body.to_bytes()).into_owned().collect())
+}
+
+/// Reads the fields and the files of a form, each as a text under the name of its field.
+async fn read_files(parts: &Parts, body: Body) -> Result<FormPairs, VisitRefusal> {
+    let mut request = Request::new(Body::new(Limited::new(body, MAX_FILE_FORM)));
+    *request.headers_mut() = parts.headers.clone();
+    let refusal = |error: MultipartError| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => VisitRefusal::LargeForm,
+        _ => VisitRefusal::NoForm,
+    };
+    let mut fields = Multipart::from_request(request, &()).await.map_err(|_| VisitRefusal::NoForm)?;
+    let mut pairs = FormPairs::new();
+    while let Some(field) = fields.next_field().await.map_err(refusal)? {
+        let name = field.name().unwrap_or_default().to_owned();
+        let bytes = field.bytes().await.map_err(refusal)?;
+        pairs.push((name, String::from_utf8(bytes.into()).map_err(|_| VisitRefusal::NoText)?));
+    }
+    Ok(pairs)
+}
+
+/// The media type of the body.
+fn kind(headers: &HeaderMap) -> Option<&str> {
+    let kind = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    kind.split(';').next().map(str::trim)
 }
 
 /// Compares in constant time.

@@ -29,6 +29,8 @@ pub(super) enum VisitRefusal {
         "the form is larger than the page takes, so nothing changed: send a smaller one, or use the command line"
     )]
     LargeForm,
+    #[error("a file of the form is no text, so nothing changed: send one in UTF-8")]
+    NoText,
 }
 
 impl From<VisitRefusal> for PageError {
@@ -40,6 +42,7 @@ impl From<VisitRefusal> for PageError {
             VisitRefusal::OtherSite => (StatusCode::FORBIDDEN, "The request comes from another site"),
             VisitRefusal::OldForm => (StatusCode::FORBIDDEN, "The form is not valid any more"),
             VisitRefusal::NoForm => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "The request is no form"),
+            VisitRefusal::NoText => (StatusCode::BAD_REQUEST, "The file cannot be read"),
             VisitRefusal::LargeForm => (StatusCode::PAYLOAD_TOO_LARGE, "The form is too large"),
         };
         Self::new(status, title, refusal.to_string())

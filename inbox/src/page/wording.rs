@@ -78,11 +78,11 @@ pub(super) fn count(number: i64) -> String {
 /// Bytes in a unit of 1,024.
 pub(super) fn size(bytes: i64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
-    let whole = bytes.max(0);
-    if whole < 1_024 {
-        return format!("{whole} bytes");
+    let bytes = i128::from(bytes.max(0));
+    if bytes < 1_024 {
+        return format!("{bytes} bytes");
     }
-    let (mut tenths, mut unit) = (whole.saturating_mul(10), "bytes");
+    let (mut tenths, mut unit) = (bytes.saturating_mul(10), "bytes");
     for larger in UNITS {
         if tenths < 10_240 {
             break;
@@ -90,8 +90,8 @@ pub(super) fn size(bytes: i64) -> String {
         tenths = tenths.checked_div(1_024).unwrap_or_default();
         unit = larger;
     }
-    let (whole, tenth) =
-        (tenths.checked_div(10).unwrap_or_default(), tenths.checked_rem(10).unwrap_or_default());
+    let whole = tenths.checked_div(10).unwrap_or_default();
+    let tenth = tenths.checked_rem(10).unwrap_or_default();
     if tenth == 0 || whole >= 100 { format!("{whole} {unit}") } else { format!("{whole}.{tenth} {unit}") }
 }
 

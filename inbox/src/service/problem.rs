@@ -59,7 +59,7 @@ problem_codes! {
     BodyInvalid          "body-invalid"          400 "The body is not the JSON that this endpoint takes."
     RequestInvalid       "request-invalid"       400 "A value of the request is wrong."
     ConfigurationInvalid "configuration-invalid" 400 "The gate's configuration cannot be loaded, or a reason cannot be waived."
-    TokenInvalid         "token-invalid"         401 "The request does not contain the admin token."
+    TokenInvalid         "token-invalid"         401 "The request does not contain an admin token."
     RoleDenied           "role-denied"           403 "The admin token does not have the role that this endpoint needs."
     HostDenied           "host-denied"           403 "Without an admin token, the Host header must be an IP address or localhost."
     ContentTypeDenied    "content-type-denied"   403 "Without an admin token, the content type of a change must be application/json."
