@@ -124,7 +124,7 @@ fn pauses_and_resumes(look: Look) {
     let visit = Visit { page: &page, browser: &browser };
     page.delivered();
     browser.open_page(&page.at("/page/"));
-    browser.press("Pause");
+    browser.press("Pause veo3/completed");
     browser.is_sound("the question of a pause");
     assert_eq!(page.audit().len(), 0);
     visit.does("Pause hook veo3, event completed", "Paused: ");
@@ -133,7 +133,7 @@ fn pauses_and_resumes(look: Look) {
     let id = page.store_event();
     assert_eq!(page.state(id), "waiting");
     browser.open_page(&page.at("/page/"));
-    browser.press("Resume");
+    browser.press("Resume veo3/completed");
     browser.is_sound("the question of a resumption");
     visit.does("Resume hook veo3, event completed", "Resumed: ");
     assert_eq!(visit.newest_audit()["action"], "resume");
@@ -157,7 +157,7 @@ fn acts_on_chosen_entries_and_on_all_that_match() {
         visit.does("Drop 2 entries", "2 entries dropped");
         visit.audits("drop", &ids[..2]);
         browser.open_page(&page.at("/page/entries?state=quarantined"));
-        browser.press("Release all");
+        browser.press("Release all that match");
         // An entry that comes now stays.
         let late = page.quarantined();
         visit.does("Release 2 entries", "2 entries released");

@@ -9,6 +9,7 @@ use fantoccini::key::Key;
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
 use std::path::Path;
+use std::time::Duration;
 
 /// The name of the session's cookie without TLS.
 const SESSION: &str = "blobgate";
@@ -142,18 +143,28 @@ impl Browser {
     /// Clicks the first element of a selector, and waits for the page that follows.
     #[track_caller]
     pub(crate) fn click(&self, selector: &str) {
-        let element = self.find(Locator::Css(selector));
-        within("click", element.click()).unwrap_or_else(|error| panic!("{selector}: {error}"));
+        self.click_at(Locator::Css(selector));
     }
 
     /// Clicks the link or button with this text or label.
     #[track_caller]
     pub(crate) fn press(&self, text: &str) {
-        let path = format!(
+        self.click_at(Locator::XPath(&format!(
             "//*[self::a or self::button or self::summary][normalize-space()={text:?} or @aria-label={text:?}]"
-        );
-        let element = self.find(Locator::XPath(&path));
-        within("click", element.click()).unwrap_or_else(|error| panic!("{text}: {error}"));
+        )));
+    }
+
+    #[track_caller]
+    fn click_at(&self, locator: Locator<'_>) {
+        eventually(&format!("{locator:?}"), || {
+            let clicked = within("click", self.find(locator).click());
+            match clicked {
+                Ok(()) => Some(()),
+                // The live part has just replaced it.
+                Err(error) if error.is_stale_element_reference() => None,
+                Err(error) => panic!("{locator:?}: {error}"),
+            }
+        });
     }
 
     /// Whether a link or button starts with this text.
@@ -294,8 +305,10 @@ impl Browser {
 
     #[track_caller]
     fn find(&self, locator: Locator<'_>) -> Element {
-        within("element", self.driver.client().wait().for_element(locator))
-            .unwrap_or_else(|error| panic!("{locator:?} on {}: {error}\n{}", self.url(), self.text("body")))
+        let found = within("element", async {
+            self.driver.client().wait().at_most(Duration::from_secs(15)).for_element(locator).await
+        });
+        found.unwrap_or_else(|error| panic!("{locator:?} on {}: {error}\n{}", self.url(), self.text("body")))
     }
 }
 

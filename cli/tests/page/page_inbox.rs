@@ -2,7 +2,7 @@
 
 use crate::PROGRAM;
 use crate::browser::Browser;
-use blobgate::contract::{Verdict, header};
+use blobgate::contract::{Kind, Verdict, header};
 use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{
     Connector, H1, InboxProcess, Reply, SqliteFile, TestDelivery, Upstream, eventually, sql,
@@ -116,7 +116,7 @@ impl PageInbox {
         let body = json!({"generation_id": generation, "status": "succeeded", "prompt": "A cat",
             "video_url": format!("https://cdn.runblob.io/{generation}.mp4")});
         let delivery = copy_headers(&quarantined(&generation, "schema-invalid", None), body.to_string());
-        let delivery = delivery.without_header(header::EVENT).without_header(header::IDEMPOTENCY_KEY);
+        let delivery = delivery.without_header(header::CLAIMED_EVENT);
         self.store(&delivery.header(header::DETAIL, "status: is another text, expected completed or failed"))
     }
 
@@ -183,10 +183,13 @@ pub(crate) fn quarantined(generation: &str, reason: &str, body: Option<Vec<u8>>)
         Some(body) => copy_headers(&event, body),
         None => event,
     };
-    event
-        .without_header(header::VERDICT)
+    let claimed = event.without_header(header::VERDICT).without_header(header::EVENT);
+    claimed
+        .without_header(header::IDEMPOTENCY_KEY)
         .header(header::VERDICT, Verdict::Quarantined.name())
+        .header(header::CLAIMED_EVENT, Kind::Completed.name())
         .header(header::REASON, reason)
+        .header(header::CLIENT, "127.0.0.9")
         .header(header::JOB, "order-17")
 }
 

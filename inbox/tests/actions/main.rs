@@ -21,15 +21,17 @@ macro_rules! on_both_stores {
     };
 }
 
+mod buttons;
 mod pause;
 mod pieces;
 mod reevaluate;
 mod release_as;
+mod role;
 mod site;
 mod wrong;
 
 use blobgate_testkit::needs;
-use site::{ActionSite, generation, owned};
+use site::{ActionSite, generation};
 
 const RELEASE: &str = "/page/actions/release";
 const REPLAY: &str = "/page/actions/replay";
@@ -147,6 +149,6 @@ async fn replays_retries_and_purges(site: ActionSite) {
     let actions: Vec<_> = site.audit().await.into_iter().map(|(action, ..)| action).collect();
     assert_eq!(actions, ["purge", "drop", "replay", "drop", "retry"]);
     // A form that no view made.
-    let sent = site.post(purge, &owned(&[("state", "dropped")])).await;
+    let sent = site.submit(purge, &[("state", "dropped")]).await;
     sent.shows(400, &["a purge needs a job or a generation"]);
 }

@@ -1,10 +1,10 @@
 //! Changes that take several pieces, and several requests.
 
-use super::site::{ActionSite, generation, owned};
+use super::site::{ActionSite, connect, generation};
 use super::{RELEASE, needs};
 use blobgate_inbox::store::Place;
 use futures_util::future::join_all;
-use sqlx::{Connection, PgConnection, raw_sql};
+use sqlx::raw_sql;
 use std::time::{Duration, Instant};
 
 on_both_stores! {
@@ -34,7 +34,7 @@ async fn changes_a_filter_in_one_audit_row(site: ActionSite) {
 
 async fn continues_an_action(site: ActionSite) {
     fill(&site, 12).await;
-    let first = site.post(RELEASE, &owned(&[("state", "quarantined"), ("until", "5")])).await;
+    let first = site.submit(RELEASE, &[("state", "quarantined"), ("until", "5")]).await;
     let done = site.get(first.location.as_deref().unwrap()).await;
     done.shows(200, &["5 entries released"]);
     // What the outcome shows after some seconds of pieces.
@@ -49,8 +49,8 @@ async fn continues_an_action(site: ActionSite) {
         ("waiting".to_owned(), "quarantined".to_owned())
     );
     // Another filter does not belong to the action.
-    let other = owned(&[("hook", "veo3"), ("audit", "2"), ("after", "10")]);
-    site.post(RELEASE, &other).await.shows(404, &["no action 2 to continue"]);
+    let other = [("hook", "veo3"), ("audit", "1"), ("after", "10")];
+    site.submit(RELEASE, &other).await.shows(404, &["no action 1 to continue"]);
     assert_eq!(site.state(11).await, "quarantined");
 }
 
@@ -62,7 +62,7 @@ async fn a_slow_change_answers_in_time_and_offers_to_continue() {
     fill(&site, 1_001).await;
     let Place::Postgres(url) = &site.place else { panic!("no PostgreSQL") };
     let asked = site.get(&format!("{RELEASE}?state=quarantined")).await;
-    let mut connection = PgConnection::connect(url.as_str()).await.unwrap();
+    let mut connection = connect(url).await;
     raw_sql("BEGIN; SELECT id FROM entry WHERE id = 700 FOR UPDATE").execute(&mut connection).await.unwrap();
     let began = Instant::now();
     let unlock = async {

@@ -1,7 +1,9 @@
 //! The release of an entry as an event that a person names.
 
 use super::needs;
-use super::site::{ActionSite, generation, owned};
+use super::site::{ActionSite, completed, generation};
+use axum::http::Method;
+use serde_json::Value;
 
 const RELEASE_AS: &str = "/page/actions/release-as";
 
@@ -25,16 +27,16 @@ async fn releases_an_entry_as_an_event(site: ActionSite) {
     let again = site.post(RELEASE_AS, &asked.fields(RELEASE_AS)).await;
     again.shows(409, &["entry 1 is already released"]);
     // The store has the event already, and then a contradiction.
-    site.without_event(&format!("{}\n", generation(1)).trim().to_uppercase()).await;
-    let other = generation(2);
-    let id = released[0].2.iter().chain(&[1]).max().unwrap() + 1;
+    site.without_event_in(&completed(&generation(1)).replace("s=1", "s=2")).await;
+    let (_, page) = site.api(Method::GET, "/entries?state=quarantined", &Value::Null).await;
+    let (id, other) = (page["entries"][0]["id"].as_i64().unwrap(), generation(2));
     let repeat = site.get(&format!("{RELEASE_AS}?ids={id}&as=completed")).await;
     repeat.shows(200, &["The entry ends as a repeat, and the inbox delivers nothing"]);
     let wrong = site.get(&format!("{RELEASE_AS}?ids={id}&as=completed&generation_id={other}")).await;
     wrong.shows(409, &["is about generation"]);
     let failed = site.get(&format!("{RELEASE_AS}?ids={id}&as=failed")).await;
     failed.shows(409, &["stays in quarantine", "event-conflict"]);
-    site.post(RELEASE_AS, &owned(&[("ids", &id.to_string()), ("as", "failed")]))
+    site.submit(RELEASE_AS, &[("ids", &id.to_string()), ("as", "failed")])
         .await
         .shows(409, &["event-conflict"]);
     assert_eq!(site.audit().await.len(), 1);

@@ -2,23 +2,25 @@
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::http::request::Builder;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use blobgate::contract::{self, Verdict, header};
 use blobgate_inbox::store::Place;
-use blobgate_inbox::{Reconcile, Settings, serve};
+use blobgate_inbox::{AccessToken, Reconcile, Settings, serve};
 use blobgate_testkit::Cluster;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection, SqliteConnection, raw_sql};
 use std::any::Any;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use url::form_urlencoded;
+use url::{Url, form_urlencoded};
 
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
@@ -28,6 +30,10 @@ pub(crate) struct ActionSite {
     ending: CancellationToken,
     client: Client<HttpConnector, Full<Bytes>>,
     pub(crate) place: Place,
+    /// The token of the API's calls.
+    token: Option<&'static str>,
+    /// The cookie of the browser.
+    cookie: Option<String>,
     _beside: Box<dyn Any + Send>,
 }
 
@@ -41,37 +47,46 @@ pub(crate) struct PageResponse {
 
 impl ActionSite {
     pub(crate) async fn sqlite() -> Self {
-        Self::sqlite_with(|_| ()).await
+        Self::sqlite_with(Vec::new(), None).await
     }
 
-    pub(crate) async fn sqlite_with(change: impl FnOnce(&mut Settings)) -> Self {
+    /// An inbox whose admin listener has tokens. The API's calls have one of them.
+    pub(crate) async fn sqlite_with(tokens: Vec<AccessToken>, token: Option<&'static str>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let place = Place::Sqlite(folder.path().join("inbox.db"));
-        Self::start(place, Box::new(folder), change).await
+        Self::start(place, Box::new(folder), tokens, token).await
     }
 
     pub(crate) async fn postgres() -> Self {
         let cluster = Cluster::shared();
         let place = cluster.database().parse().unwrap();
-        Self::start(place, Box::new(cluster), |_| ()).await
+        Self::start(place, Box::new(cluster), Vec::new(), None).await
     }
 
-    async fn start(place: Place, beside: Box<dyn Any + Send>, change: impl FnOnce(&mut Settings)) -> Self {
+    async fn start(
+        place: Place,
+        beside: Box<dyn Any + Send>,
+        tokens: Vec<AccessToken>,
+        token: Option<&'static str>,
+    ) -> Self {
         place.migrate().await.unwrap();
+        // Nothing is delivered, so that states stay.
+        run_sql(&place, "INSERT INTO pause (hook, event, since) VALUES ('veo3', '', 1769860800000000)").await;
         let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let service = listen().await;
         let deliver_to = format!("http://{}", service.local_addr().unwrap()).parse().unwrap();
         let routes = Router::new().fallback(async || StatusCode::OK);
         tokio::spawn(async move { axum::serve(service, routes).await.unwrap() });
-        let mut settings = Settings {
+        let settings = Settings {
             store: place.clone(),
             receive: listen().await,
             admin: listen().await,
             metrics: None,
+            access_log: None,
             deliver_to,
             sign: None,
             verify: None,
-            admin_tokens: Vec::new(),
+            admin_tokens: tokens,
             timeout: Duration::from_secs(5),
             concurrency: 8,
             drain: NonZeroU32::new(100).unwrap(),
@@ -86,19 +101,16 @@ impl ActionSite {
             docs: "https://docs.example".to_owned(),
             notify: None,
         };
-        change(&mut settings);
         let (receive, admin) = (settings.receive.local_addr().unwrap(), settings.admin.local_addr().unwrap());
         let ending = CancellationToken::new();
         tokio::spawn(serve(settings, ending.clone(), || ()));
         let client = Client::builder(TokioExecutor::new()).build_http();
-        let site = Self { receive, admin, ending, client, place, _beside: beside };
+        let site = Self { receive, admin, ending, client, place, token, cookie: None, _beside: beside };
         let until = Instant::now() + MAX_WAIT;
         while site.try_get("/healthz").await.is_none_or(|response| response.status != 200) {
             assert!(Instant::now() < until, "the inbox is not ready");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        // Nothing is delivered, so that states stay.
-        assert_eq!(site.api(Method::PUT, "/pauses", &json!({"hook": "veo3"})).await.0, 200);
         site
     }
 
@@ -109,13 +121,39 @@ impl ActionSite {
         Some(PageResponse { status: head.status.as_u16(), location, text })
     }
 
+    /// A request of the browser.
+    fn request(&self, method: Method, path: &str) -> Builder {
+        let request = Request::builder().method(method).uri(format!("http://{}{path}", self.admin));
+        self.cookie.iter().fold(request, |request, cookie| request.header("cookie", cookie))
+    }
+
+    /// Signs in to the page.
+    pub(crate) async fn sign_in(&mut self, token: &str) {
+        let form = format!("token={token}");
+        let request = self.request(Method::POST, "/page/sign-in");
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let response = self.client.request(request.body(Full::from(form)).unwrap()).await.unwrap();
+        let set = response.headers()["set-cookie"].to_str().unwrap();
+        self.cookie = Some(set.split(';').next().unwrap().to_owned());
+    }
+
     async fn try_get(&self, path: &str) -> Option<PageResponse> {
-        let request = Request::builder().uri(format!("http://{}{path}", self.admin));
+        let request = self.request(Method::GET, path);
         self.send(request.body(Full::default()).unwrap()).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> PageResponse {
         self.try_get(path).await.unwrap()
+    }
+
+    /// Sends fields as the page's own form would, also where no view has such a form.
+    pub(crate) async fn submit(&self, path: &str, fields: &[(&str, &str)]) -> PageResponse {
+        const OTHER: &str = "/page/actions/pause";
+        let mut all = self.get(&format!("{OTHER}?hook=unpaused")).await.fields(OTHER);
+        all.retain(|(name, _)| name == "csrf");
+        assert_eq!(all.len(), 1);
+        all.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self.post(path, &all).await
     }
 
     /// Sends a form.
@@ -125,7 +163,7 @@ impl ActionSite {
     }
 
     pub(crate) async fn post_as(&self, path: &str, kind: &str, body: impl Into<Bytes>) -> PageResponse {
-        let request = Request::builder().method(Method::POST).uri(format!("http://{}{path}", self.admin));
+        let request = self.request(Method::POST, path);
         let request = request.header("content-type", kind).body(Full::new(body.into())).unwrap();
         self.send(request).await.unwrap()
     }
@@ -140,6 +178,8 @@ impl ActionSite {
     /// Calls the API.
     pub(crate) async fn api(&self, method: Method, path: &str, body: &Value) -> (u16, Value) {
         let request = Request::builder().method(method).uri(format!("http://{}{path}", self.admin));
+        let token = self.token.map(|token| format!("Bearer {token}"));
+        let request = token.iter().fold(request, |request, token| request.header("authorization", token));
         let request = request.header("content-type", "application/json");
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let response = self.send(request.body(Full::from(body)).unwrap()).await.unwrap();
@@ -166,8 +206,12 @@ impl ActionSite {
             (row["action"].as_str().unwrap().to_owned(), row["entries"].as_i64().unwrap(), ids)
         };
         let rows = page["actions"].as_array().unwrap().iter().map(row);
-        // The pause of the start is no part of a test.
-        rows.filter(|(action, ..)| action != "pause").collect()
+        rows.collect()
+    }
+
+    /// Runs a statement that the inbox has no request for.
+    pub(crate) async fn sql(&self, text: &'static str) {
+        run_sql(&self.place, text).await;
     }
 
     async fn receive(&self, headers: &HeaderMap, body: String) {
@@ -194,7 +238,7 @@ impl ActionSite {
         let headers = headers(&[
             (header::VERDICT, Verdict::Quarantined.name()),
             (header::REASON, reason),
-            (header::EVENT, "completed"),
+            (header::CLAIMED_EVENT, "completed"),
             (header::GENERATION_ID, generation),
         ]);
         self.receive(&headers, completed(generation)).await;
@@ -202,27 +246,13 @@ impl ActionSite {
 
     /// Stores a delivery in which the gate finds no event.
     pub(crate) async fn without_event(&self, generation: &str) {
-        let headers =
-            headers(&[(header::VERDICT, Verdict::Quarantined.name()), (header::REASON, "schema-invalid")]);
-        self.receive(&headers, completed(generation)).await;
+        self.without_event_in(&completed(generation)).await;
     }
 
-    /// Runs a statement that the inbox has no request for.
-    pub(crate) async fn sql(&self, text: &'static str) {
-        use sqlx::{Connection, PgConnection, SqliteConnection, raw_sql};
-        match &self.place {
-            Place::Sqlite(path) => {
-                let url = format!("sqlite://{}", path.display());
-                let mut connection = SqliteConnection::connect(&url).await.unwrap();
-                raw_sql(text).execute(&mut connection).await.unwrap();
-                connection.close().await.unwrap();
-            }
-            Place::Postgres(url) => {
-                let mut connection = PgConnection::connect(url.as_str()).await.unwrap();
-                raw_sql(text).execute(&mut connection).await.unwrap();
-                connection.close().await.unwrap();
-            }
-        }
+    pub(crate) async fn without_event_in(&self, body: &str) {
+        let headers =
+            headers(&[(header::VERDICT, Verdict::Quarantined.name()), (header::REASON, "schema-invalid")]);
+        self.receive(&headers, body.to_owned()).await;
     }
 }
 
@@ -282,6 +312,29 @@ pub(crate) fn unescape(text: &str) -> String {
         .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
+async fn run_sql(place: &Place, text: &'static str) {
+    match place {
+        Place::Sqlite(path) => {
+            let url = format!("sqlite://{}", path.display());
+            let mut connection = SqliteConnection::connect(&url).await.unwrap();
+            raw_sql(text).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+        Place::Postgres(url) => {
+            let mut connection = connect(url).await;
+            raw_sql(text).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        }
+    }
+}
+
+/// A connection that finds the inbox's tables.
+pub(crate) async fn connect(url: &Url) -> PgConnection {
+    let mut connection = PgConnection::connect(url.as_str()).await.unwrap();
+    raw_sql("SET search_path TO blobgate_inbox").execute(&mut connection).await.unwrap();
+    connection
+}
+
 fn headers(more: &[(&'static str, &str)]) -> HeaderMap {
     let shared = [
         (header::HOOK, "veo3"),
@@ -301,9 +354,4 @@ pub(crate) fn completed(generation: &str) -> String {
 /// The generation of a number.
 pub(crate) fn generation(number: i64) -> String {
     format!("00000000-0000-4000-8000-{number:012}")
-}
-
-/// Owned pairs of a form.
-pub(crate) fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }

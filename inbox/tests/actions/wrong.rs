@@ -1,6 +1,6 @@
 //! Requests that no view of the page makes: a clear answer, and nothing changed.
 
-use super::site::{ActionSite, generation, owned};
+use super::site::{ActionSite, generation};
 
 #[tokio::test]
 async fn refuses_wrong_requests_and_changes_nothing() {
@@ -39,7 +39,7 @@ async fn refuses_wrong_requests_and_changes_nothing() {
     for (action, pairs, status, text) in rows {
         let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(*pairs).finish();
         site.get(&format!("/page/actions/{action}?{query}")).await.shows(*status, &[text]);
-        site.post(&format!("/page/actions/{action}"), &owned(pairs)).await.shows(*status, &[text]);
+        site.submit(&format!("/page/actions/{action}"), pairs).await.shows(*status, &[text]);
     }
     for (action, pairs, status, text) in [
         ("release", &[("ids", "1"), ("until", "2")][..], 400, "after and until need a filter"),
@@ -49,7 +49,7 @@ async fn refuses_wrong_requests_and_changes_nothing() {
         ("pause", &[], 400, "a pause needs a hook or an event"),
         ("resume", &[("hook", "other")], 404, "no pause of hook other"),
     ] {
-        site.post(&format!("/page/actions/{action}"), &owned(pairs)).await.shows(status, &[text]);
+        site.submit(&format!("/page/actions/{action}"), pairs).await.shows(status, &[text]);
     }
     assert_eq!(site.state(1).await, "quarantined");
     assert_eq!(site.audit().await, []);
@@ -67,7 +67,7 @@ async fn an_outcome_shows_facts_of_the_store_alone() {
     let forged = location.replace("/drop/", "/release/");
     site.get(&forged).await.shows(404, &["no such row"]);
     site.get("/page/actions/drop/outcome?audit=9223372036854775807").await.shows(404, &["no such row"]);
-    site.get("/page/actions/drop/outcome?stopped=<b>hacked</b>").await.lacks("hacked");
+    site.get("/page/actions/drop/outcome?stopped=%3Cb%3Ehacked%3C/b%3E").await.lacks("hacked");
     site.get("/page/actions/drop/outcome?text=hacked").await.shows(400, &["unknown field \"text\""]);
     site.get("/page/actions/explode/outcome").await.shows(404, &["no such action"]);
     let refused = site.get("/page/actions/drop/outcome?refused=1").await;
