@@ -15,9 +15,9 @@ mod reference;
 mod report;
 mod rules;
 mod setup_file;
-pub(crate) mod yaml;
 
 use anyhow::Result;
+use blobgate_inbox::yaml::{YamlError, YamlNode, YamlReader, parse_yaml};
 use configuration::UnsetVariables;
 use cursor::Spot;
 use document::Checker;
@@ -27,7 +27,6 @@ use report::{CheckReport, CheckedFile};
 use serde::de::IgnoredAny;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use yaml::{YamlError, YamlNode, YamlReader, parse_yaml};
 
 /// Check setup files, configurations of Envoy and the gate, and manifests of Kubernetes
 #[derive(clap::Args)]

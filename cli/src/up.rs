@@ -17,13 +17,13 @@ mod setup;
 mod signals;
 mod supervise;
 
-use crate::check::yaml::YamlError;
 use crate::log::Format;
 use crate::option::parse_address;
 use crate::output::StdoutError;
 use crate::render::SwapError;
 use crate::setup::{ModuleKind, SETUP_FILE, SetupError};
 use anyhow::Result;
+use blobgate_inbox::yaml::YamlError;
 use dev::DevOptions;
 pub(crate) use plan::reachable;
 use plan::{Layout, Role};

@@ -11,6 +11,7 @@
 //! | `incidents`, `notify` | tell a person by a signed call |
 //! | `retention`, `space` | delete old bodies, and limit the space |
 //! | [`service`] | the operator's actions; `admin` puts them on HTTP, and `page` in front of people |
+//! | [`envoy_yaml`], [`yaml`] | read the gate's configuration; the tool checks files with them |
 //! | `access_log`, `refusal_rings`, `traffic` | the refusals of the gates, and deliveries by minute |
 //! | `access` | the clients of the admin listener, and what each may do |
 //!
@@ -30,6 +31,7 @@ mod deadline;
 mod decide;
 mod deliver;
 mod entry;
+pub mod envoy_yaml;
 mod failpoint;
 mod handles;
 mod health;
@@ -58,6 +60,7 @@ pub mod store;
 mod traffic;
 mod wake;
 mod watch;
+pub mod yaml;
 
 pub use access::{AccessRole, AccessToken, InvalidAccessToken, check_tokens};
 pub use key::{InvalidKey, WebhookKeys};

@@ -3,6 +3,7 @@
 //! Each file is one view: it reads by [`crate::service`], and renders a template of `page/templates`. Nothing of a client reaches HTML
 //! unescaped, since every template is escaped.
 
+mod actions;
 mod admit;
 mod assets;
 mod audit;
@@ -70,6 +71,7 @@ pub(crate) fn routes(admin: &Arc<Admin>) -> Router {
         .route("/page/refusals", get(refusals::show))
         .route("/page/audit", get(audit::show))
         .route("/page/live", get(live::stream).layer(Extension(Arc::<LiveFeed>::default())))
+        .merge(actions::routes())
         .route("/page/{*rest}", any(unknown))
         .route_layer(from_fn(require_operator))
         .route_layer(admitted());

@@ -30,13 +30,14 @@ use ::time::OffsetDateTime;
 use ::time::macros::format_description;
 pub use audit::{AuditPage, AuditRecord, AuditRequest};
 pub use change::{ChangeAnswer, ChangePreview, ChangeRequest, EntryRefusal, RefusalCount, StateCount};
-pub(crate) use entries::read_id;
 pub use entries::{AttemptRecord, EntryDetail, EntryPage, EntrySummary, ListRequest};
+pub(crate) use entries::{read_id, read_number};
 pub use error::BadRequest;
 pub(crate) use error::Error;
 pub use expect::{ExpectAnswer, ExpectRequest, ExpectationStatus, JobMismatch};
 pub use filter::{
     EntryFilter, codes, own_reasons, read_generation, read_hook, read_job, read_request_id, reasons,
+    split_detail,
 };
 pub use moment::{MomentError, parse_moment};
 pub use names::{EntryState, EventKind, ExpectationState, Lane};

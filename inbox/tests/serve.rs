@@ -9,6 +9,8 @@
 
 #[path = "serve/access_log.rs"]
 mod access_log;
+#[path = "serve/views.rs"]
+mod views;
 
 use axum::Router;
 use axum::body::Bytes;

@@ -8,9 +8,9 @@ use super::cursor::Spot;
 use super::finding::{Finding, Level};
 use super::frame;
 use super::gate::{GateSource, SourceForm};
-use super::yaml::{YamlNode, YamlValue};
 use blobgate::Config;
 use blobgate::settings::{ConfigError, show_key};
+use blobgate_inbox::yaml::{YamlNode, YamlValue};
 use draft::Draft;
 use variables::KeyVariables;
 

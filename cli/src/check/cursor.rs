@@ -1,6 +1,6 @@
 //! A node of an Envoy configuration with its path, read as Envoy's protobuf JSON reads it.
 
-use super::yaml::{YamlNode, YamlValue, join};
+use blobgate_inbox::yaml::{YamlNode, YamlValue, join};
 use std::time::Duration;
 
 /// A node with its path in the file.

@@ -8,7 +8,7 @@ use super::frame;
 use super::gate::{GateSource, HostEnvironment, SourceForm, bare, find_plugins, is_configuration};
 use super::manifest;
 use super::rules::check_bootstrap;
-use super::yaml::{YamlNode, YamlPath, YamlReader, YamlValue};
+use blobgate_inbox::yaml::{YamlNode, YamlPath, YamlReader, YamlValue};
 use std::collections::{HashMap, HashSet};
 
 /// The most findings of one rule about keys.

@@ -1,6 +1,6 @@
 //! A text in a file that is a file itself: JSON in a StringValue, or an envoy.yaml in a ConfigMap.
 
-use super::yaml::{YamlError, YamlNode, YamlReader, YamlValue, parse_yaml};
+use blobgate_inbox::yaml::{YamlError, YamlNode, YamlReader, YamlValue, parse_yaml};
 use serde::de::IgnoredAny;
 
 /// A text in a file, and the place of its parts.

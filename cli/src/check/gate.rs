@@ -4,10 +4,10 @@ use super::cursor::{Spot, YamlCursor};
 use super::embedded::Embedded;
 use super::finding::{Finding, Level};
 use super::frame;
-use super::yaml::{YamlNode, YamlPath, YamlReader, YamlValue, parse_yaml};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use blobgate::config::sections;
+use blobgate_inbox::yaml::{YamlNode, YamlPath, YamlReader, YamlValue, parse_yaml};
 use std::collections::{HashMap, HashSet};
 
 /// A configuration of the gate in a file.

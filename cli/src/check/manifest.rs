@@ -10,7 +10,7 @@ use super::gate::{
     GateSource, HostEnvironment, ModuleVariables, SourceForm, is_configuration, whole_environment,
 };
 use super::rules::{catalog::Rule, check_envoy_filter, check_extension, check_registered_module};
-use super::yaml::{YamlNode, YamlReader};
+use blobgate_inbox::yaml::{YamlNode, YamlReader};
 
 /// The kind of a manifest.
 pub(super) fn kind(root: &YamlNode) -> Option<&str> {

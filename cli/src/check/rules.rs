@@ -29,7 +29,7 @@ mod ungated;
 use super::cursor::{Spot, YamlCursor};
 use super::finding::{Finding, Level};
 use super::gate::HostEnvironment;
-use super::yaml::YamlNode;
+use blobgate_inbox::yaml::YamlNode;
 use bootstrap::BootstrapView;
 use reporter::Reporter;
 

@@ -4,10 +4,10 @@ use super::configuration::UnsetVariables;
 use super::cursor::Spot;
 use super::finding::{Finding, Level};
 use super::rules::catalog::LOOPBACK_LISTENER;
-use super::yaml::{YamlNode, YamlValue};
 use super::{check_rendered_text, frame, manifest};
 use crate::render::{edited_envoy_yaml, envoy_yaml};
 use crate::setup::{ProviderEndpoint, SETUP_FILE, Setup, SetupError};
+use blobgate_inbox::yaml::{YamlNode, YamlValue};
 use std::path::Path;
 
 /// Keys that no other file has together.

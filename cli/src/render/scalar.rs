@@ -1,7 +1,7 @@
 //! Writes values as YAML that every reader reads as the same value. A text of a setup can therefore never end a scalar, or
 //! begin another field.
 
-use crate::check::yaml::{YamlReader, YamlValue, parse_yaml};
+use blobgate_inbox::yaml::{YamlReader, YamlValue, parse_yaml};
 use minijinja::value::{Value, ValueKind};
 use minijinja::{Error, ErrorKind};
 

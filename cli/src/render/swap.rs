@@ -1,7 +1,7 @@
 //! An existing configuration of Envoy, with the native module in place of the Wasm module.
 
-use crate::check::yaml::YamlError;
-use crate::envoy_yaml::{has_gate_configuration, parse_yaml};
+use blobgate_inbox::envoy_yaml::{has_gate_configuration, parse_yaml};
+use blobgate_inbox::yaml::YamlError;
 use serde_json::{Map, Value, json};
 use std::sync::LazyLock;
 

@@ -101,7 +101,7 @@ fn check_finds_nothing_in_a_rendered_file() {
 fn renders_the_configuration_that_the_loader_has_checked() {
     for (text, provider) in variants() {
         let setup = setup(&text);
-        let yaml = crate::envoy_yaml::parse_yaml(&rendered(&setup, &provider)).unwrap();
+        let yaml = blobgate_inbox::envoy_yaml::parse_yaml(&rendered(&setup, &provider)).unwrap();
         let mut found = Vec::new();
         collect(&yaml, &mut found);
         found.dedup();
@@ -123,7 +123,7 @@ fn renders_the_native_module_in_place_of_the_other() {
             yaml.get(from..to).unwrap().to_owned()
         };
         assert_eq!(part(&native), part(&wasm), "{text}");
-        let tree = |yaml: &str| crate::envoy_yaml::parse_yaml(yaml).unwrap();
+        let tree = |yaml: &str| blobgate_inbox::envoy_yaml::parse_yaml(yaml).unwrap();
         // What `render --native` makes of the other file.
         let swapped = swap::with_native_module(&wasm, path.to_str().unwrap()).unwrap();
         assert_eq!(tree(&native), swapped, "{text}");
@@ -169,7 +169,7 @@ fn renders_paths_and_variables() {
     for line in ["{filename: ./certs/edge.pem}", "{filename: /etc/keys/edge-key.pem}", "{path: ./certs}"] {
         assert!(resource.contains(line), "{line}");
     }
-    let key = crate::envoy_yaml::parse_yaml(&key_resource("a\"b\\c: #{}")).unwrap();
+    let key = blobgate_inbox::envoy_yaml::parse_yaml(&key_resource("a\"b\\c: #{}")).unwrap();
     let secret = key.pointer("/resources/0/generic_secret/secret/inline_string");
     assert_eq!(secret.and_then(serde_json::Value::as_str), Some("Bearer a\"b\\c: #{}"));
 }

@@ -4,7 +4,7 @@ use super::error::SetupFault;
 use super::reader::SetupReader;
 use crate::check::check_gate_tree;
 use crate::check::cursor::{Spot, YamlCursor};
-use crate::check::yaml::{YamlKey, YamlNode, YamlValue};
+use blobgate_inbox::yaml::{YamlKey, YamlNode, YamlValue};
 
 pub(super) const DEFAULT_HOOK: &str = "veo3";
 pub(super) const DEFAULT_SIGNING_KEY: &str = "BLOBGATE_SIGNING_KEY";

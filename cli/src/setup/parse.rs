@@ -11,7 +11,7 @@ use super::store;
 use super::{Setup, SetupHook, SetupServices};
 use crate::check::cursor::YamlCursor;
 use crate::check::syntax_error;
-use crate::check::yaml::{YamlNode, YamlReader, YamlValue, parse_yaml};
+use blobgate_inbox::yaml::{YamlNode, YamlReader, YamlValue, parse_yaml};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 

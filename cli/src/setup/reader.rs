@@ -3,7 +3,7 @@
 use super::error::SetupFault;
 use crate::check::cursor::{Spot, YamlCursor};
 use crate::check::key_text::is_like_key;
-use crate::check::yaml::{YamlNode, YamlValue};
+use blobgate_inbox::yaml::{YamlNode, YamlValue};
 use std::path::PathBuf;
 
 /// Less alike words are no typing mistakes.
@@ -44,7 +44,7 @@ impl SetupReader {
             return false;
         };
         for (index, (key, value)) in pairs.iter().enumerate() {
-            let field = crate::check::yaml::join(&at.spot().field, &key.text);
+            let field = blobgate_inbox::yaml::join(&at.spot().field, &key.text);
             let spot = Spot { line: key.line, column: key.column, field };
             let first = pairs.iter().take(index).find(|(other, _)| other.text == key.text);
             if let Some((first, _)) = first {

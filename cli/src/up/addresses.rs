@@ -1,7 +1,7 @@
 //! The addresses of all parts: Envoy's listeners and clusters in `./envoy.yaml`.
 
 use super::Error;
-use crate::envoy_yaml::parse_yaml;
+use blobgate_inbox::envoy_yaml::parse_yaml;
 use serde_json::Value;
 use std::net::SocketAddr;
 

@@ -64,3 +64,30 @@ impl ActionView {
         Self { more: record.entries.saturating_sub(shown).max(0), ids, filter, list, record }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::render::tests::{HOSTILE, check_inert, operator, text_of};
+    use crate::service::EntryFilter;
+
+    #[test]
+    fn shows_hostile_actions_as_text() {
+        let text = || Some(HOSTILE.to_owned());
+        let record = AuditRecord {
+            id: 3,
+            at: HOSTILE.to_owned(),
+            who: text(),
+            action: HOSTILE.to_owned(),
+            filter: Some(EntryFilter { hook: text(), ..EntryFilter::default() }),
+            target: text(),
+            entries: 20,
+            ids: (1..=20).collect(),
+            note: text(),
+        };
+        let action = ActionView::new(record);
+        assert_eq!((action.ids.len(), action.more), (MAX_LINKS, 8));
+        let view = AuditView { actions: vec![action], entry: Some(1), older: None, newest: None };
+        check_inert(&text_of("audit.html", &operator(), Place::Audit, &view), 6);
+    }
+}

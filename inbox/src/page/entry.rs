@@ -10,7 +10,7 @@ use crate::admin::Admin;
 use crate::entry::QuarantineReason;
 use crate::service::{
     AttemptRecord, AuditRequest, BodyEncoding, EntryDetail, EntryFilter, EntrySummary, HeaderLine,
-    ListRequest, StoryRequest, read_id,
+    ListRequest, StoryRequest, read_id, split_detail,
 };
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderName, StatusCode, header};
@@ -41,7 +41,7 @@ struct DecisionView {
     code: String,
     meaning: String,
     remedy: Vec<ProsePiece>,
-    /// The page of the reason.
+    /// The page about the reason.
     href: String,
     /// `FIELD`, `FOUND` and `EXPECTED` of a detail.
     violation: Option<[String; 3]>,
@@ -143,10 +143,15 @@ impl DecisionView {
         let code = entry.reason.clone()?;
         let reason = QuarantineReason::parse(&code);
         let violation = entry.detail.as_deref().and_then(split_detail);
+        let violation =
+            violation.map(|(field, found, expected)| [field, found, expected].map(ToOwned::to_owned));
         Some(Self {
             meaning: reason.meaning(),
             remedy: pieces(&reason.remedy(), docs),
-            href: format!("{docs}/reference/reasons.html#{code}"),
+            href: match reason {
+                QuarantineReason::Gate(reason) => format!("{docs}/reference/reasons.html#{}", reason.code()),
+                _ => format!("{docs}/operate/quarantine.html"),
+            },
             detail: entry.detail.clone().filter(|_| violation.is_none()),
             violation,
             code,
@@ -154,9 +159,96 @@ impl DecisionView {
     }
 }
 
-/// The parts of `FIELD: FOUND, expected EXPECTED`.
-fn split_detail(detail: &str) -> Option<[String; 3]> {
-    let (field, rest) = detail.split_once(": ")?;
-    let (found, expected) = rest.split_once(", expected ")?;
-    Some([field, found, expected].map(ToOwned::to_owned))
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::render::tests::{HOSTILE, check_inert, hostile_entry, operator, text_of};
+    use crate::service::{AuditRecord, GenerationStory, StoryAnswer, StoryEvent, StoryLine, StoryStep};
+
+    fn story() -> StoryView {
+        let text = || Some(HOSTILE.to_owned());
+        let line = |entry| StoryLine {
+            at: text(),
+            what: StoryEvent::Quarantined,
+            entry: Some(entry),
+            text: HOSTILE.to_owned(),
+            remedy: text(),
+        };
+        let story = GenerationStory {
+            hook: HOSTILE.to_owned(),
+            generation: text(),
+            job: text(),
+            state: HOSTILE.to_owned(),
+            lines: vec![line(17), line(18)],
+            more_entries: 2,
+            next: vec![StoryStep { why: HOSTILE.to_owned(), command: text() }],
+        };
+        let answer = StoryAnswer {
+            now: String::new(),
+            stories: vec![story],
+            more: 0,
+            status_api: None,
+            next: Vec::new(),
+        };
+        StoryView::new(answer, Some(17), "https://docs.example")
+    }
+
+    fn view(body: &[u8]) -> EntryView {
+        let text = || Some(HOSTILE.to_owned());
+        let entry = hostile_entry();
+        let record = AuditRecord {
+            id: 1,
+            at: HOSTILE.to_owned(),
+            who: text(),
+            action: "drop".to_owned(),
+            filter: None,
+            target: text(),
+            entries: 1,
+            ids: vec![17],
+            note: text(),
+        };
+        let header = HeaderLine { name: HOSTILE.to_owned(), value: HOSTILE.to_owned() };
+        let attempt = AttemptRecord {
+            number: 1,
+            at: HOSTILE.to_owned(),
+            duration_ms: None,
+            status: None,
+            answer: text(),
+        };
+        EntryView {
+            decision: DecisionView::new(&entry, "https://docs.example"),
+            story: story(),
+            payload: Some(PayloadView {
+                path: HOSTILE.to_owned(),
+                headers: vec![header],
+                body: BodyText::new(body, BodyExtent::Short),
+                curl: HOSTILE.to_owned(),
+            }),
+            expectation: Some("expected".to_owned()),
+            related: vec![hostile_entry()],
+            attempts: vec![attempt],
+            actions: vec![ActionView::new(record)],
+            entry,
+        }
+    }
+
+    #[test]
+    fn shows_hostile_entries_as_text() {
+        let html = text_of("entry.html", &operator(), Place::Entries, &view(HOSTILE.as_bytes()));
+        check_inert(&html, 41);
+    }
+
+    #[test]
+    fn shows_a_hostile_body_as_text() {
+        let entry = |body: &[u8]| text_of("entry.html", &operator(), Place::Entries, &view(body));
+        let html = entry(b"{\"a\":\"</pre><img src=x onerror=alert(1)>\xe2\x80\xae\"}");
+        let body = "{\n  &quot;a&quot;: &quot;&lt;/pre&gt;&lt;img src=x onerror=alert(1)&gt;<span class=\"mark\">U+202E</span>&quot;\n}</pre>";
+        assert!(html.contains(body), "{html}");
+        assert!(entry(b"\xff\0").contains(">\\xff<span class=\"mark\" title=\"U+0000\">NUL</span></pre>"));
+        // The page of the largest body stays small.
+        let large = format!("{{\"a\":\"{}\"}}", "\u{202e}<".repeat(250_000));
+        let html = entry(large.as_bytes());
+        assert!(html.len() < 400_000, "{}", html.len());
+        assert!(html.contains("href=\"/page/entries/17?body=all#body\">Show all</a>"));
+    }
 }

@@ -260,6 +260,7 @@ fn write_query(filter: &EntryFilter, before: Option<i64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::render::tests::{HOSTILE, check_inert, hostile_entry, operator, text_of};
 
     fn read(pairs: &[(&str, &str)]) -> ListQuery {
         ListQuery::read(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
@@ -297,5 +298,63 @@ mod tests {
             write_query(&filter, Some(7)),
             "state=dead&hook=veo3&since=2026-01-31+12%3A00%2B02&before=7"
         );
+    }
+
+    fn view(page: Option<EntryPage>, values: &[(&str, &str)]) -> ListView {
+        let query = read(values);
+        ListView {
+            labels: LABELS,
+            problems: Vec::new(),
+            chips: chips(&query.filter),
+            tabs: tabs(&query.filter),
+            query: write_query(&query.filter, None),
+            states: vec!["dead"],
+            lanes: Vec::new(),
+            events: Vec::new(),
+            reasons: Vec::new(),
+            sinces: Vec::new(),
+            older: None,
+            newest: None,
+            search: None,
+            story: None,
+            values: query.values,
+            errors: query.errors,
+            filter: query.filter,
+            page,
+        }
+    }
+
+    #[test]
+    fn shows_hostile_entries_as_text() {
+        let page = EntryPage { entries: vec![hostile_entry()], next: None, examined: false };
+        let search = SearchView { text: HOSTILE.to_owned(), matches: Vec::new() };
+        let view = ListView {
+            problems: vec![HOSTILE.to_owned()],
+            search: Some(search),
+            ..view(Some(page), &[("state", "dead")])
+        };
+        check_inert(&text_of("list.html", &operator(), Place::Entries, &view), 6);
+    }
+
+    #[test]
+    fn a_wrong_value_has_its_message_beside_its_field() {
+        let html = text_of("list.html", &operator(), Place::Entries, &view(None, &[("hook", "<\"'&>")]));
+        let value = "name=\"hook\" value=\"&lt;&quot;&#x27;&amp;&gt;\"";
+        assert!(html.contains(value), "{html}");
+        assert!(html.contains("aria-invalid=\"true\" aria-describedby=\"e-hook\""));
+        let message = "<p class=\"error\" id=\"e-hook\"><bdi>invalid hook &quot;&lt;\\&quot;&#x27;&amp;&gt;&quot;: use 1 to 32 of a-z 0-9 -</bdi></p>";
+        assert!(html.contains(message), "{html}");
+    }
+
+    #[test]
+    fn an_empty_list_says_what_to_do() {
+        let empty = |next, examined| Some(EntryPage { entries: Vec::new(), next, examined });
+        let text = |page, values: &[(&str, &str)]| {
+            text_of("list.html", &operator(), Place::Entries, &view(page, values))
+        };
+        assert!(text(empty(None, false), &[]).contains("<strong>No entry yet</strong>"));
+        assert!(text(empty(None, false), &[("state", "dead")]).contains("<strong>No entry matches</strong>"));
+        let html = text(empty(Some(7), true), &[("job", "a")]);
+        assert!(html.contains("<strong>No match among the newest 20,000 rows</strong>"), "{html}");
     }
 }

@@ -3,11 +3,10 @@
 use super::chart::TrafficChart;
 use super::health::{HealthView, SPACE_WARNS, failure, list_of, percent};
 use super::render::{Place, render};
-use super::{PageAnswer, PageError, PageState, Visitor, encode, entries_path};
-use crate::admin::Admin;
+use super::{PageAnswer, PageState, Visitor, encode, entries_path};
 use crate::service::{
     ActivePause, BudgetStatus, EntryState, FailureStatus, InboxStats, ReconcileQuestion, RouteStats,
-    SpaceStatus,
+    SpaceStatus, TrafficAnswer,
 };
 use axum::extract::State;
 use serde::Serialize;
@@ -70,22 +69,22 @@ struct SpaceView {
 }
 
 pub(super) async fn show(State(admin): PageState, visitor: Visitor) -> PageAnswer {
-    let view = OverviewView::new(&admin).await?;
+    let stats = admin.operations.stats().await?;
+    let mut overdue = Vec::new();
+    if stats.overdue > 0 {
+        overdue = admin.operations.preview_reconcile().await?.questions;
+        overdue.truncate(MAX_OVERDUE);
+    }
+    let view = OverviewView::new(stats, overdue, admin.operations.traffic(), &admin.docs);
     render("overview.html", &visitor, Place::Overview, &view)
 }
 
 impl OverviewView {
-    async fn new(admin: &Admin) -> Result<Self, PageError> {
-        let stats = admin.operations.stats().await?;
-        let mut overdue = Vec::new();
-        if stats.overdue > 0 {
-            overdue = admin.operations.preview_reconcile().await?.questions;
-            overdue.truncate(MAX_OVERDUE);
-        }
-        Ok(Self {
-            health: HealthView::new(&stats, &admin.docs),
+    fn new(stats: InboxStats, overdue: Vec<ReconcileQuestion>, traffic: TrafficAnswer, docs: &str) -> Self {
+        Self {
+            health: HealthView::new(&stats, docs),
             tiles: tiles(&stats),
-            chart: TrafficChart::new(admin.operations.traffic()),
+            chart: TrafficChart::new(traffic),
             quarantined: quarantined(&stats),
             overdue,
             overdue_count: stats.overdue,
@@ -94,7 +93,7 @@ impl OverviewView {
             tombstones: stats.tombstones,
             pauses: stats.pauses,
             routes: stats.routes.into_iter().map(RouteView::new).collect(),
-        })
+        }
     }
 }
 
@@ -180,5 +179,53 @@ impl SpaceView {
             _ => "",
         };
         Self { space, percent, tone }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::render::tests::{HOSTILE, check_inert, operator, text_of};
+    use crate::service::FaultStatus;
+    use serde_json::json;
+
+    #[test]
+    fn shows_hostile_names_as_text() {
+        let fault = FaultStatus {
+            reason: HOSTILE.to_owned(),
+            since: HOSTILE.to_owned(),
+            detail: HOSTILE.to_owned(),
+            partial: true,
+        };
+        let failing = Some(FailureStatus { outcome: HOSTILE.to_owned(), since: HOSTILE.to_owned() });
+        let route = RouteStats { route: HOSTILE.to_owned(), failing, ..RouteStats::default() };
+        let pause = ActivePause { hook: Some(HOSTILE.to_owned()), event: None, since: HOSTILE.to_owned() };
+        let stats = InboxStats {
+            routes: vec![route],
+            quarantined: [(HOSTILE.to_owned(), 1)].into(),
+            pauses: vec![pause],
+            overdue: 1,
+            faults: vec![fault],
+            rescued: vec![HOSTILE.to_owned()],
+            ..InboxStats::default()
+        };
+        let question = json!({
+            "hook": HOSTILE, "generation_id": HOSTILE, "job": HOSTILE, "state": "expected", "expected_at": HOSTILE,
+            "calls": 0, "answer": HOSTILE, "next_call_at": HOSTILE, "job_mismatch": null, "due": true, "why": HOSTILE,
+        });
+        let overdue = vec![serde_json::from_value(question).unwrap()];
+        let traffic = TrafficAnswer { since: HOSTILE.to_owned(), minutes: Vec::new() };
+        let view = OverviewView::new(stats, overdue, traffic, "https://docs.example");
+        let html = text_of("overview.html", &operator(), Place::Overview, &view);
+        check_inert(&html, 22);
+    }
+
+    #[test]
+    fn an_idle_inbox_is_well() {
+        let traffic = TrafficAnswer { since: "2026-01-31T11:00:00.000Z".to_owned(), minutes: Vec::new() };
+        let view = OverviewView::new(InboxStats::default(), Vec::new(), traffic, "https://docs.example");
+        let html = text_of("overview.html", &operator(), Place::Overview, &view);
+        assert!(html.contains("<h1>All is well</h1>"), "{html}");
+        assert!(html.contains("Counted by this inbox since its start, <time datetime=\"2026-01-31T11:00:00.000Z\" title=\"2026-01-31 11:00:00.000 UTC\">1 h ago</time>"));
     }
 }

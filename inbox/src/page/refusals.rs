@@ -100,6 +100,7 @@ impl GroupView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::page::render::tests::{HOSTILE, check_inert, operator, text_of};
 
     fn group(first: usize, last: usize, count: u64) -> RefusalGroup {
         let refusals = |from: usize, count: usize| {
@@ -133,5 +134,34 @@ mod tests {
         row(group(3, 0, 3), SHORT, "2", 0, "");
         row(group(100, 50, 150), SHORT, "1049", 145, "");
         row(group(100, 100, 5_000), usize::MAX, "1099", 4_800, "99");
+    }
+
+    #[test]
+    fn shows_hostile_refusals_as_text() {
+        let text = || Some(HOSTILE.to_owned());
+        let refusal = GateRefusal {
+            at: HOSTILE.to_owned(),
+            client: text(),
+            method: text(),
+            detail: text(),
+            request_id: text(),
+            generation: text(),
+            job: text(),
+            gate: text(),
+            ..GateRefusal::default()
+        };
+        let group = RefusalGroup {
+            hook: text(),
+            reason: HOSTILE.to_owned(),
+            meaning: text(),
+            remedy: text(),
+            count: 7,
+            first: vec![refusal.clone()],
+            last: vec![refusal],
+        };
+        let page = RefusalPage { receives: true, since: HOSTILE.to_owned(), groups: vec![group], dropped: 1 };
+        let view = RefusalsView::new(page, vec![("hook", HOSTILE.to_owned())], "https://docs.example");
+        let html = text_of("refusals.html", &operator(), Place::Refusals, &view);
+        check_inert(&html, 20);
     }
 }

@@ -29,7 +29,7 @@ pub(super) enum Place {
 }
 
 /// Why a view cannot be shown.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct PageError {
     status: StatusCode,
     title: &'static str,
@@ -44,6 +44,15 @@ macro_rules! templates {
 }
 
 templates! {
+    "action.html",
+    "action_buttons.html",
+    "action_outcome.html",
+    "action_pause.html",
+    "action_reasons.html",
+    "action_reevaluate.html",
+    "action_reevaluate_list.html",
+    "action_release_as.html",
+    "action_selected.html",
     "actions.html",
     "audit.html",
     "chart.html",
@@ -70,6 +79,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.add_filter("ago", wording::ago);
     environment.add_filter("count", wording::count);
     environment.add_filter("size", wording::size);
+    environment.add_filter("url", wording::url);
     environment.add_filter("visible", visible::visible);
     for (name, text) in SOURCES {
         let added = environment.add_template(name, text);
@@ -85,26 +95,7 @@ pub(super) fn render(
     place: Place,
     view: &impl Serialize,
 ) -> Result<Html, PageError> {
-    render_at(now(), template, visitor, place, view)
-}
-
-/// Renders a template at a time, in microseconds since 1970.
-fn render_at(
-    now: i64,
-    template: &str,
-    visitor: &Visitor,
-    place: Place,
-    view: &impl Serialize,
-) -> Result<Html, PageError> {
-    let context = context! {
-        visitor => Value::from(Serde(visitor)),
-        place => Value::from(Serde(place)),
-        assets => Value::from(Serde(super::assets::paths())),
-        now => now,
-        view => Value::from(Serde(view)),
-    };
-    let rendered = TEMPLATES.get_template(template).and_then(|template| template.render(context));
-    rendered.map(Html).map_err(|error| {
+    render_at(now(), template, visitor, place, view).map(Html).map_err(|error| {
         tracing::error!("cannot render {template}: {error:#}");
         PageError {
             status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -114,9 +105,33 @@ fn render_at(
     })
 }
 
+/// Renders a template at a time, in microseconds since 1970.
+fn render_at(
+    now: i64,
+    template: &str,
+    visitor: &Visitor,
+    place: Place,
+    view: &impl Serialize,
+) -> Result<String, minijinja::Error> {
+    let context = context! {
+        visitor => Value::from(Serde(visitor)),
+        place => Value::from(Serde(place)),
+        assets => Value::from(Serde(super::assets::paths())),
+        now => now,
+        view => Value::from(Serde(view)),
+    };
+    TEMPLATES.get_template(template)?.render(context)
+}
+
 impl PageError {
     pub(super) fn new(status: StatusCode, title: &'static str, detail: String) -> Self {
         Self { status, title, detail }
+    }
+}
+
+impl From<service::BadRequest> for PageError {
+    fn from(error: service::BadRequest) -> Self {
+        Problem::from(error).into()
     }
 }
 
@@ -142,10 +157,26 @@ impl IntoResponse for Html {
 }
 
 impl IntoResponse for PageError {
+    /// The page for a visitor without rights, which has no navigation: see [`PageError::shown_to`].
     fn into_response(self) -> Response {
-        let view = context! { title => self.title, detail => self.detail };
-        let page = render("problem.html", &Visitor::nobody(), Place::Nowhere, &view);
-        match page {
+        let mut response = self.page(&Visitor::nobody());
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl PageError {
+    /// Shows an error to an admitted visitor, with the navigation.
+    pub(super) fn shown_to(visitor: &Visitor, mut response: Response) -> Response {
+        if let Some(error) = response.extensions_mut().remove::<Self>() {
+            *response.body_mut() = error.page(visitor).into_body();
+        }
+        response
+    }
+
+    fn page(&self, visitor: &Visitor) -> Response {
+        let view = context! { title => self.title, detail => self.detail.clone() };
+        match render("problem.html", visitor, Place::Nowhere, &view) {
             Ok(html) => (self.status, html).into_response(),
             Err(error) => (error.status, error.title).into_response(),
         }
@@ -155,11 +186,26 @@ impl IntoResponse for PageError {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::access::Access;
+    use crate::service::EntrySummary;
+    use serde_json::json;
     use std::collections::BTreeSet;
     use std::path::Path;
 
     /// 2026-01-31T12:00:00Z.
     pub(in crate::page) const NOON: i64 = 1_769_860_800_000_000;
+
+    /// Markup, quotation marks, a change of direction, an escape sequence and NUL.
+    pub(in crate::page) const HOSTILE: &str = "<script>alert(1)</script>\"'&\u{202e}\u{1b}[2J\0";
+    /// The same, as a view shows it.
+    const HOSTILE_HTML: &str = "&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#x27;&amp;\
+        <span class=\"mark\">U+202E</span><span class=\"mark\" title=\"U+001B\">ESC</span>[2J\
+        <span class=\"mark\" title=\"U+0000\">NUL</span>";
+
+    /// A visitor who sees each button.
+    pub(in crate::page) fn operator() -> Visitor {
+        Visitor::local(&Access::new(Vec::new()))
+    }
 
     /// The text of a view at noon.
     pub(in crate::page) fn text_of(
@@ -168,15 +214,48 @@ pub(super) mod tests {
         place: Place,
         view: &impl Serialize,
     ) -> String {
-        let context = context! {
-            visitor => Value::from(Serde(visitor)),
-            place => Value::from(Serde(place)),
-            assets => Value::from(Serde(crate::page::assets::paths())),
-            now => NOON,
-            view => Value::from(Serde(view)),
-        };
-        let rendered = TEMPLATES.get_template(template).and_then(|template| template.render(context));
-        rendered.unwrap_or_else(|error| panic!("{error:#}"))
+        render_at(NOON, template, visitor, place, view).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// Checks that a view shows the hostile text this many times, and that a browser only shows it.
+    #[track_caller]
+    pub(in crate::page) fn check_inert(html: &str, times: usize) {
+        assert_eq!(html.matches("<script").count(), 1, "only the page's own script");
+        assert!(
+            !html.contains("<script>alert") && !html.contains(" style=") && !html.contains("javascript:")
+        );
+        let hidden = |c: char| (c.is_control() && c != '\n' && c != '\t') || c == '\u{202e}';
+        if let Some(at) = html.find(hidden) {
+            panic!(
+                "a hidden character in: {:?}",
+                &html[html.floor_char_boundary(at.saturating_sub(200))..at]
+            );
+        }
+        // A tag inside of a tag is a value that left its attribute.
+        for tag in html.split('<').skip(1) {
+            assert!(tag.contains('>'), "not closed: <{tag}");
+        }
+        assert_eq!(html.matches(HOSTILE_HTML).count(), times, "{html}");
+    }
+
+    /// An entry with the hostile text in each field that is a text.
+    pub(in crate::page) fn hostile_entry() -> EntrySummary {
+        let entry = json!({
+            "id": 17, "lane": "quarantine", "state": "quarantined", "hook": HOSTILE, "generation": HOSTILE,
+            "event": "completed", "reason": HOSTILE, "detail": HOSTILE, "client": HOSTILE, "token_id": HOSTILE,
+            "job": HOSTILE, "request_id": HOSTILE, "traceparent": HOSTILE, "authenticated": true, "size": 1_532,
+            "route": HOSTILE, "supersedes": HOSTILE, "override": HOSTILE, "redelivery": 2, "received_at": HOSTILE,
+            "seen": 2, "seen_at": HOSTILE, "due_at": HOSTILE, "ended_at": HOSTILE, "redelivered_at": HOSTILE,
+            "superseded_by": 18, "attempts": 3, "status": 503, "answer": HOSTILE, "digest": HOSTILE,
+        });
+        serde_json::from_value(entry).unwrap()
+    }
+
+    #[test]
+    fn a_problem_shows_hostile_details_as_text() {
+        let view = context! { title => "No entry has this number", detail => HOSTILE };
+        let html = text_of("problem.html", &Visitor::nobody(), Place::Nowhere, &view);
+        check_inert(&html, 1);
     }
 
     #[test]

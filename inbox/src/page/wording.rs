@@ -1,5 +1,6 @@
 //! Words a time, a number and a size as a page shows them.
 
+use super::visible::visible;
 use crate::service::parse_moment;
 use minijinja::value::Value;
 use minijinja::{HtmlEscape, State};
@@ -12,7 +13,7 @@ const DAY: i64 = 24 * HOUR;
 #[expect(clippy::needless_pass_by_value, reason = "a filter gets its arguments by value")]
 pub(super) fn ago(state: &State, time: String) -> Value {
     let now = state.lookup("now").and_then(|now| i64::try_from(now).ok()).unwrap_or_default();
-    let Some(at) = micros(&time) else { return Value::from(time) };
+    let Some(at) = micros(&time) else { return visible(time) };
     let exact = exact(&time);
     Value::from_safe_string(format!(
         "<time datetime=\"{}\" title=\"{}\">{}</time>",
@@ -59,6 +60,12 @@ pub(super) fn span(seconds: i64) -> String {
         },
         DAY.. => format!("{} d", part(DAY)),
     }
+}
+
+/// A text as a value in the query of a path.
+#[expect(clippy::needless_pass_by_value, reason = "a filter gets its arguments by value")]
+pub(super) fn url(text: String) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 /// A number with a comma before each three digits.

@@ -187,13 +187,18 @@ impl Operations {
     pub(crate) async fn list(&self, request: &ListRequest) -> Result<EntryPage, Error> {
         let limit = check_limit(request.limit, DEFAULT_LIMIT)?;
         let filter = request.filter.check()?;
-        let mut entries = self.shared.store.list(&filter, request.before, limit.saturating_add(1)).await?;
+        let listed = self.shared.store.list(&filter, request.before, limit.saturating_add(1)).await?;
+        let mut entries = listed.entries;
         let limit = usize::try_from(limit).unwrap_or_default();
         let more = entries.len() > limit;
         entries.truncate(limit);
-        let next = entries.last().filter(|_| more).map(|entry| entry.id);
+        let last = entries.last().filter(|_| more).map(|entry| entry.id);
         let entries = entries.into_iter().map(EntrySummary::try_from).collect::<Result<_, _>>()?;
-        Ok(EntryPage { entries, next, examined: false })
+        Ok(EntryPage {
+            entries,
+            next: last.or(listed.next),
+            examined: last.is_none() && listed.next.is_some(),
+        })
     }
 
     /// Shows an entry.
@@ -255,7 +260,7 @@ pub(crate) fn read_id(value: &str) -> Result<i64, BadRequest> {
 }
 
 /// Reads a number above 0.
-pub(super) fn read_number(name: &'static str, value: &str, max: Option<i64>) -> Result<i64, BadRequest> {
+pub(crate) fn read_number(name: &'static str, value: &str, max: Option<i64>) -> Result<i64, BadRequest> {
     let number = value.parse().ok().filter(|number| (1..=max.unwrap_or(i64::MAX)).contains(number));
     number.ok_or_else(|| BadRequest::NoNumber { name, value: value.to_owned(), max })
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::check::gate::bare;
-use crate::check::yaml::{YamlReader, parse_yaml};
+use blobgate_inbox::yaml::{YamlReader, parse_yaml};
 use std::fmt::Write;
 
 const HOOK: &str =

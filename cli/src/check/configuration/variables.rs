@@ -7,10 +7,10 @@ use crate::check::finding::{Finding, Level};
 use crate::check::frame;
 use crate::check::gate::{HostEnvironment, ModuleVariables};
 use crate::check::key_text::is_like_key;
-use crate::check::yaml::YamlNode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use blobgate::contract::signature::KEY_PREFIX;
+use blobgate_inbox::yaml::YamlNode;
 use sha2::{Digest, Sha256};
 
 /// The variables that a configuration names.

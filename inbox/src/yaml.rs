@@ -7,38 +7,50 @@ use serde_json::{Map, Number, Value};
 
 /// A node. An alias is the node of its anchor, with the place of the anchor.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct YamlNode {
+pub struct YamlNode {
     /// From 1.
-    pub(crate) line: usize,
+    pub line: usize,
     /// From 1, in characters.
-    pub(crate) column: usize,
-    pub(crate) value: YamlValue,
+    pub column: usize,
+    /// Its value.
+    pub value: YamlValue,
 }
 
+/// The value of a node.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum YamlValue {
+pub enum YamlValue {
+    /// No value.
     Null,
+    /// True or false.
     Bool(bool),
+    /// A number.
     Number(f64),
+    /// A text.
     Text(String),
+    /// The items.
     List(Vec<YamlNode>),
     /// In the order of the file. A repeated key is there each time, and its last value counts.
     Map(Vec<(YamlKey, YamlNode)>),
 }
 
+/// A key of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct YamlKey {
-    pub(crate) line: usize,
-    pub(crate) column: usize,
-    pub(crate) text: String,
+pub struct YamlKey {
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// The key.
+    pub text: String,
 }
 
 /// Who reads the file. Each resolves plain scalars by its own rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum YamlReader {
+pub enum YamlReader {
     /// Envoy's yaml-cpp: `off` is false and `0600` is 384. A fraction, or an integer outside 32 bits, is a text. There are no
     /// merge keys, and `!ignore` removes a key.
     Envoy,
+    /// JSON: a plain scalar is as in JSON.
     Json,
     /// The YAML 1.1 of Go, with merge keys.
     Kubernetes,
@@ -49,48 +61,57 @@ pub(crate) enum YamlReader {
 /// Why a file is no tree.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {why}")]
-pub(crate) struct YamlError {
-    pub(crate) line: usize,
-    pub(crate) column: usize,
-    pub(crate) why: String,
+pub struct YamlError {
+    /// From 1.
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// The fault.
+    pub why: String,
 }
 
 /// Parses every document of a file. JSON is YAML, so this also reads JSON.
-pub(crate) fn parse_yaml(text: &str, reader: YamlReader) -> Result<Vec<YamlNode>, YamlError> {
+///
+/// # Errors
+/// [`YamlError`] for a text that is no YAML, and for one with too many nodes.
+pub fn parse_yaml(text: &str, reader: YamlReader) -> Result<Vec<YamlNode>, YamlError> {
     build::documents(text, reader)
 }
 
 impl YamlNode {
     /// The value of a key. Of a repeated key, the last one counts, as for Envoy.
-    pub(crate) fn get(&self, key: &str) -> Option<&YamlNode> {
+    pub fn get(&self, key: &str) -> Option<&YamlNode> {
         self.map().iter().rev().find(|(name, _)| name.text == key).map(|(_, node)| node)
     }
 
     /// The key itself, with its place.
-    pub(crate) fn key(&self, key: &str) -> Option<&YamlKey> {
+    pub fn key(&self, key: &str) -> Option<&YamlKey> {
         self.map().iter().rev().find(|(name, _)| name.text == key).map(|(name, _)| name)
     }
 
     /// The value of a key in a key, and so on.
-    pub(crate) fn at(&self, keys: &[&str]) -> Option<&YamlNode> {
+    pub fn at(&self, keys: &[&str]) -> Option<&YamlNode> {
         keys.iter().try_fold(self, |node, key| node.get(key))
     }
 
-    pub(crate) fn text(&self) -> Option<&str> {
+    /// The text; nothing unless the node is one.
+    pub fn text(&self) -> Option<&str> {
         match &self.value {
             YamlValue::Text(text) => Some(text),
             _ => None,
         }
     }
 
-    pub(crate) fn number(&self) -> Option<f64> {
+    /// The number; nothing unless the node is one.
+    pub fn number(&self) -> Option<f64> {
         match self.value {
             YamlValue::Number(number) => Some(number),
             _ => None,
         }
     }
 
-    pub(crate) fn bool(&self) -> Option<bool> {
+    /// The value; nothing unless the node is true or false.
+    pub fn bool(&self) -> Option<bool> {
         match self.value {
             YamlValue::Bool(value) => Some(value),
             _ => None,
@@ -98,7 +119,7 @@ impl YamlNode {
     }
 
     /// The items; none unless the node is a list.
-    pub(crate) fn list(&self) -> &[YamlNode] {
+    pub fn list(&self) -> &[YamlNode] {
         match &self.value {
             YamlValue::List(items) => items,
             _ => &[],
@@ -106,7 +127,7 @@ impl YamlNode {
     }
 
     /// The pairs; none unless the node is an object.
-    pub(crate) fn map(&self) -> &[(YamlKey, YamlNode)] {
+    pub fn map(&self) -> &[(YamlKey, YamlNode)] {
         match &self.value {
             YamlValue::Map(pairs) => pairs,
             _ => &[],
@@ -114,7 +135,7 @@ impl YamlNode {
     }
 
     /// The value as Envoy makes it a `google.protobuf.Struct`.
-    pub(crate) fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         match &self.value {
             YamlValue::Null => Value::Null,
             YamlValue::Bool(value) => Value::Bool(*value),
@@ -128,11 +149,7 @@ impl YamlNode {
     }
 
     /// Calls `visit` for each node with its path, from the top down.
-    pub(crate) fn walk<'n>(
-        &'n self,
-        path: &YamlPath<'_>,
-        visit: &mut impl FnMut(&YamlPath<'_>, &'n YamlNode),
-    ) {
+    pub fn walk<'n>(&'n self, path: &YamlPath<'_>, visit: &mut impl FnMut(&YamlPath<'_>, &'n YamlNode)) {
         visit(path, self);
         match &self.value {
             YamlValue::List(items) => {
@@ -151,10 +168,12 @@ impl YamlNode {
 }
 
 /// The path of a node. Its text is made where one is needed: a file has many nodes.
-pub(crate) enum YamlPath<'p> {
+pub enum YamlPath<'p> {
     /// Of the root, or of a node with this path.
     Root(&'p str),
+    /// Of the value of a key.
     Key(&'p YamlPath<'p>, &'p str),
+    /// Of an item of a list.
     Item(&'p YamlPath<'p>, usize),
 }
 
@@ -171,7 +190,7 @@ impl std::fmt::Display for YamlPath<'_> {
 }
 
 /// The path of a key in an object.
-pub(crate) fn join(path: &str, key: &str) -> String {
+pub fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
