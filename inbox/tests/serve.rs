@@ -7,6 +7,8 @@
     reason = "a test may panic: that is how it fails"
 )]
 
+#[path = "serve/access_log.rs"]
+mod access_log;
 #[path = "serve/views.rs"]
 mod views;
 
