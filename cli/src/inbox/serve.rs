@@ -191,6 +191,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     if let Some(access_log) = &access_log {
         ready.push_str(&format!(", access log http://{}", access_log.local_addr()?));
     }
+    ready.push_str(&format!(", page http://{}/page/", admin.local_addr()?));
     let ending = CancellationToken::new();
     let settings = Settings {
         store: args.store,

@@ -124,7 +124,9 @@ impl RunningInbox {
         command.env("TOKEN", "secret").env("RUST_LOG", "error");
         let running = RunningTool::start(command);
         let addresses = running.first_line_after("inbox listens on ");
-        let (receive, admin) = addresses.split_once(", admin ").unwrap();
+        let (receive, rest) = addresses.split_once(", admin ").unwrap();
+        let (admin, page) = rest.split_once(", page ").unwrap();
+        assert_eq!(page, format!("{admin}/page/"));
         let (receive, admin) = (receive.to_owned(), admin.to_owned());
         Self { _running: running, receive, admin, service, client: client(), _place: place }
     }

@@ -26,6 +26,7 @@ pub(super) fn text(prepared: &PreparedSetup, took: Duration) -> String {
         "the gate's metrics".to_owned(),
     ));
     lines.push((format!("http://127.0.0.1:{}/metrics", ports.admin), "the inbox's metrics".to_owned()));
+    lines.push((page_url(ports.admin), "the page: look at events, and release them".to_owned()));
     if let Some(sandbox) = &prepared.sandbox {
         let about = "the sandbox: RunBlob's API, a generation takes two seconds".to_owned();
         lines.push((format!("https://{}", sandbox.address), about));
@@ -59,8 +60,13 @@ pub(super) fn facts(prepared: &PreparedSetup, took: Duration) -> Value {
         "envoy": prepared.envoy.version,
         "module": setup.module,
         "hook": callback_url(setup),
+        "page": page_url(setup.ports.admin),
         "sandbox": prepared.sandbox.as_ref().map(|sandbox| format!("https://{}", sandbox.address)),
     })
+}
+
+fn page_url(admin: u16) -> String {
+    format!("http://127.0.0.1:{admin}/page/")
 }
 
 fn callback_url(setup: &Setup) -> String {
