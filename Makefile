@@ -10,13 +10,15 @@ export ENVOYS ?= $(if $(ENVOY),ENVOY,1.40.0)
 LINT := .tools/lint/bin
 # mdBook and the link checker.
 BOOK := .tools/book/bin
+# The checker of the page.
+AXE := .tools/axe
 # The linker of the artefacts.
 ZIG := .tools/zig/bin
 LYCHEE := $(BOOK)/lychee --offline --no-progress --quiet --include-fragments
 # Tests in tests/host of Envoy's own work around the gate: connections, routes, the inbox's health, traces.
 OF_ENVOY := edge envoy_checks flood inbox_health inbox_route local thread
 # When this changes, cargo compiles tests with `#[needs]` again: see testkit/needs.
-export BLOBGATE_MACHINE := $(shell id -u; command -v nginx node prometheus python3 sqlite3; ls -d /usr/sbin/pgbouncer /usr/lib/postgresql/* 2>/dev/null)
+export BLOBGATE_MACHINE := $(shell id -u; command -v chromedriver chromium nginx node prometheus python3 sqlite3; ls -d /usr/sbin/pgbouncer /usr/lib/postgresql/* 2>/dev/null)
 # The inbox with failpoints, for `make kill`. --workspace: the same dependency features as in `make test`, which has built
 # them.
 FAILPOINTS := --locked --workspace --features blobgate-cli/failpoints --target-dir target/failpoints
@@ -138,7 +140,7 @@ native-crash-test: cargo # the native module with the feature crash-test, which 
 tools: rust ## install Envoy into .tools/, for the tests
 	@for version in $(ENVOYS); do dev/envoy $$version >/dev/null || exit 1; done
 
-miri: ## run the tests of the native module's binding under Miri, which finds undefined behaviour; takes minutes
+miri: ## run the tests of the native module's binding under Miri, which finds undefined behaviour; takes up to an hour
 	@dev/need cargo nightly miri
 	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked -p blobgate-native --lib --target-dir target/miri
 
@@ -164,10 +166,30 @@ bench-inbox: build ## measure how fast the inbox stores and delivers; needs Post
 	cargo build --locked --profile measured --bin blobgate --example open_loop
 	benches/inbox/run $(ARGS)
 
+bench-page: build ## measure each view of the page with a million entries, and ingest while ten browsers watch; needs what bench-inbox needs
+	cargo build --locked --profile measured --bin blobgate --example open_loop
+	benches/inbox/run --only page $(ARGS)
+
 bench-smoke: build native empty-native ## run every bench briefly with debug builds, and check the answers but no numbers
 	cargo build --locked $(or $(BLOBGATE_TOOL_WITH),-p blobgate-cli -p blobgate-testkit) --bin blobgate --example open_loop --example ext_authz
 	benches/run --smoke
 	benches/inbox/run --smoke
+
+# axe-core, from npm by content: it checks the page for people who see or move badly.
+$(AXE)/axe.min.js: .ci/axe-core.sha256
+	@dev/need npm
+	mkdir -p $(AXE)
+	cd $(AXE) && npm pack --silent $$(sed -n 's/.*  \(axe-core\)-\(.*\)\.tgz/\1@\2/p' $(CURDIR)/$<) >/dev/null && sha256sum --check --quiet $(CURDIR)/$<
+	tar -xzf $(AXE)/axe-core-*.tgz -C $(AXE) --strip-components=1 package/axe.min.js package/LICENSE
+	@rm $(AXE)/axe-core-*.tgz && touch $@
+
+test-page: build tools $(AXE)/axe.min.js ## test the page in a real Chromium; needs chromium-driver
+	@dev/need cargo cc chromium chromedriver sqlite3
+	RUST_TEST_THREADS=4 cargo test --locked --workspace --test page
+
+screenshots: build tools $(AXE)/axe.min.js ## write the book's pictures of the page, from the story of its test
+	@dev/need cargo cc chromium chromedriver curl sqlite3
+	BLOBGATE_SCREENSHOTS=write cargo test --locked --workspace --test page -- story::an_event_from_a_new_host
 
 oncall: build native tools ## try faults on real stacks with a real Prometheus, and evaluate each expression of rules and dashboard
 	@dev/need cargo cc openssl prometheus

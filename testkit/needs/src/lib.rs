@@ -48,6 +48,10 @@ fn remedy(part: &str) -> Option<(&'static str, bool)> {
         "Prometheus" => Some(("install the package prometheus", has_program("prometheus"))),
         "Sqlite3" => Some(("install the package sqlite3", has_program("sqlite3"))),
         "Node" => Some(("install the package nodejs", has_program("node"))),
+        "Chromium" => Some((
+            "install the packages chromium and chromium-driver",
+            has_program("chromium") && has_program("chromedriver"),
+        )),
         "Python3" => Some(("install the package python3", has_program("python3"))),
         // To mount disks and make namespaces.
         "Root" => Some(("run as root, where mounting is allowed", is_root() && can_mount())),

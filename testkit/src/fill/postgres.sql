@@ -40,6 +40,8 @@ SELECT at, 'anna', CASE n % 3 WHEN 0 THEN 'drop' ELSE 'replay' END, CASE n % 2 W
 FROM numbered WHERE state = 'dropped' ORDER BY n;
 INSERT INTO action_entry (action_id, entry_id) SELECT row_number() OVER (ORDER BY n), n FROM numbered WHERE state = 'dropped';
 DROP TABLE numbered;
+-- As retention does.
+DELETE FROM entry_sum_change WHERE since >= 0 AND since < inbox_now() - 90000000000;
 SELECT setval('entry_id', {count});
 COMMIT;
 ANALYZE;

@@ -16,6 +16,7 @@ fn addresses(layout: Layout, at: &Addresses) -> String {
     ];
     if layout == Layout::WithInbox {
         lines.push((format!("http://{}", at.inbox), "inbox: stores events in target/run/inbox.db"));
+        lines.push((format!("http://{}/page/", at.admin), "page: look at events, and release them"));
         lines.push((format!("http://{}", at.admin), "inbox for operators: /metrics, and `blobgate inbox`"));
     }
     lines.push((format!("http://{}", at.video), "service video: gets completions"));

@@ -5,6 +5,7 @@ use crate::mint::SetupTokenKey;
 use crate::setup::{Setup, SetupHost};
 use crate::shell;
 use crate::up::envoy::runs_on;
+use blobgate_inbox::AccessRole;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub(super) fn text(prepared: &PreparedSetup, took: Duration) -> String {
         "the gate's metrics".to_owned(),
     ));
     lines.push((format!("http://127.0.0.1:{}/metrics", ports.admin), "the inbox's metrics".to_owned()));
+    lines.push((page_url(ports.admin), "the page: look at events, and release them".to_owned()));
     if let Some(sandbox) = &prepared.sandbox {
         let about = "the sandbox: RunBlob's API, a generation takes two seconds".to_owned();
         lines.push((format!("https://{}", sandbox.address), about));
@@ -59,8 +61,13 @@ pub(super) fn facts(prepared: &PreparedSetup, took: Duration) -> Value {
         "envoy": prepared.envoy.version,
         "module": setup.module,
         "hook": callback_url(setup),
+        "page": page_url(setup.ports.admin),
         "sandbox": prepared.sandbox.as_ref().map(|sandbox| format!("https://{}", sandbox.address)),
     })
+}
+
+fn page_url(admin: u16) -> String {
+    format!("http://127.0.0.1:{admin}/page/")
 }
 
 fn callback_url(setup: &Setup) -> String {
@@ -69,10 +76,13 @@ fn callback_url(setup: &Setup) -> String {
 }
 
 fn admin_option(setup: &Setup) -> String {
-    match setup.ports.admin {
+    let address = match setup.ports.admin {
         9085 => String::new(),
         port => format!(" --admin 127.0.0.1:{port}"),
-    }
+    };
+    let variable = setup.admin_token([AccessRole::Operate, AccessRole::Read]);
+    let token = variable.map(|variable| format!(" --admin-token-env {variable}"));
+    address + &token.unwrap_or_default()
 }
 
 /// Commands that order a generation from the sandbox.
