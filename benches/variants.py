@@ -185,6 +185,8 @@ def on_ports(text, upstream, ext_authz):
         text = change(text, rf"port_value: {port}\b", "port_value: 0")
     # The admin page gets a port, which --admin-address-path writes to a file.
     text = change(text, r"pipe: {path: \./run/admin\.sock, mode: 384}", "socket_address: {address: 127.0.0.1, port_value: 0}")
+    # Nothing listens at port 1: an inbox on the usual port must not get this Envoy's access log.
+    text = change(text, r"port_value: 9087\b", "port_value: 1")
     text = text.replace("port_value: EXT_AUTHZ", f"port_value: {ext_authz}")
     return change(text, r"port_value: 9081\b", f"port_value: {upstream}")
 

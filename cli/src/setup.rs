@@ -101,11 +101,13 @@ pub(crate) struct SetupPorts {
     pub(crate) inbox: u16,
     /// The inbox's admin listener.
     pub(crate) admin: u16,
+    /// The inbox's listener for Envoy's access log.
+    pub(crate) access_log: u16,
 }
 
 impl Default for SetupPorts {
     fn default() -> Self {
-        Self { services: 8090, metrics: 9901, inbox: 9084, admin: 9085 }
+        Self { services: 8090, metrics: 9901, inbox: 9084, admin: 9085, access_log: 9087 }
     }
 }
 
@@ -118,8 +120,14 @@ impl SetupHook {
 
 impl SetupPorts {
     /// The ports by their keys.
-    pub(crate) fn named(&self) -> [(&'static str, u16); 4] {
-        [("services", self.services), ("metrics", self.metrics), ("inbox", self.inbox), ("admin", self.admin)]
+    pub(crate) fn named(&self) -> [(&'static str, u16); 5] {
+        [
+            ("services", self.services),
+            ("metrics", self.metrics),
+            ("inbox", self.inbox),
+            ("admin", self.admin),
+            ("access_log", self.access_log),
+        ]
     }
 }
 
@@ -195,6 +203,7 @@ impl Setup {
             ("BLOBGATE_INBOX_STORE", self.store.clone()),
             ("BLOBGATE_INBOX_LISTEN", local(self.ports.inbox).to_string()),
             ("BLOBGATE_INBOX_ADMIN", local(self.ports.admin).to_string()),
+            ("BLOBGATE_INBOX_ACCESS_LOG", local(self.ports.access_log).to_string()),
             ("BLOBGATE_INBOX_DELIVER_TO", services.clone()),
         ];
         if self.api_key_file.is_some() {

@@ -5,20 +5,20 @@
 //! | `GET /livez`, `GET /healthz`, `GET /readyz` | | 200 while the process answers, the store takes events, the inbox is ready; else 503 and the reason |
 //! | `GET /page/` | | the page for people; `/` redirects to it |
 //! | `GET /metrics` | `read` | the metrics, in OpenMetrics or in Prometheus' text format, by `Accept`. The metrics listener (`--metrics`) has this endpoint too, without the token |
-//! | `GET /entries?state=&lane=&hook=&event=&reason=&generation=&job=&request_id=&since=&limit=&before=` | `read` | lists entries, the newest first; `next` is the `before` of the next page |
+//! | `GET /entries?state=&lane=&hook=&event=&reason=&generation=&job=&request_id=&since=&limit=&before=` | `read` | lists entries, the newest first; `next` is the `before` of the next page. `examined` is true if the page ends because the inbox has examined 20,000 entries; the next page may have more |
 //! | `GET /entries/{id}` | `read` | shows an entry with its payload |
 //! | `GET /tail?after=&until=&with=&limit=` and the filters of `/entries` | `read` | lists entries after a cursor, in commit order; `next` is the `after` of the next page; without `after`: no entry, and the newest cursor. `with=came` adds the payload as received, `with=delivery` as delivered |
 //! | `GET /why?generation=&job=&request_id=&entry=&hook=` | `read` | tells the story of a generation: expectation, deliveries, decisions and attempts by time, and the next steps. Exactly one of the first four parameters |
 //! | `POST /why` with `{"generation", "job", "request_id", "entry", "hook"}` | `operate` | the same, and calls the status API about the generation; the call counts against `--reconcile-per-minute` |
 //! | `GET /stats` | `read` | counts entries by route, state and reason; with the space of the store and the calls to the status API |
-//! | `GET /audit?before=&limit=&entry=` | `read` | lists the actions of operators, the newest first; with `entry`, those that changed it |
+//! | `GET /audit?before=&limit=&entry=` | `read` | lists the actions of operators, the newest first, up to 100; with `entry`, those that changed it. Each has up to 500 ids |
 //! | `GET /traffic` | `read` | counts the deliveries of each minute of the last 24 hours, as this inbox saw them since its start |
 //! | `GET /refusals?hook=&reason=` | `read` | lists the refusals of the gates that this inbox has seen since its start, by hook and reason |
 //! | `GET /pauses` | `read` | lists pauses |
 //! | `PUT /pauses`, `DELETE /pauses` | `operate` | sets and ends pauses: `{"hook", "event"}`, at least one of them |
 //! | `POST /expect` | `expect` | stores the job of a generation: `{"hook", "generation_id", "job"}` |
 //! | `POST /reconcile` | `operate` | makes the reconciler call the status API now; with `"dry_run": true` it lists the generations |
-//! | `POST /replay`, `POST /retry`, `POST /release`, `POST /drop`, `POST /purge` | `operate` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500; with `"dry_run": true` it counts |
+//! | `POST /replay`, `POST /retry`, `POST /release`, `POST /drop`, `POST /purge` | `operate` | changes `{"ids"}`, or `{"filter", "after", "until", "limit"}` in pieces of up to 500, until `next` is null; `"action"` of the first answer makes the next pieces one action of the audit. With `"dry_run": true` it counts, also in pieces |
 //! | `POST /release` with `{"id", "as", "generation_id"}` | `operate` | releases a quarantined entry as this event; with `"dry_run": true` it shows the outcome |
 //! | `POST /reevaluate` | `operate` | judges quarantined entries by the gate's `"config"`, selected as above, with reasons to `"waive"` |
 //!

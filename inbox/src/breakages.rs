@@ -8,11 +8,12 @@ use crate::health::{Fault, Faults};
 use crate::store::place::OpenSettings;
 use crate::store::{
     ActionRow, Announcement, AnnouncementOutcome, ArrivalOutcome, ArrivalStore, AttemptRow, CallBudget,
-    CandidateGroup, Change, ChangeResult, ChangeStore, ClaimRequest, ClaimedBatch, ClaimedEntry,
-    CommittedBatch, Cursor, DatedPause, DeliveryStore, EntryGroup, EntryRow, EntrySelection, Expectation,
-    ExpectationStore, FileWatch, Filter, FinishedAttempt, FollowPage, NewAction, NextCall, OpenError, Pause,
-    Place, QuarantinedEntry, ReadStore, ReleaseResult, Restriction, Result, RetentionStore, SearchKey,
-    StatusAnswer, StatusCall, Store, StoreError, StoreHandle, StoredHead, StoredPayload, Usage,
+    Change, ChangeResult, ChangeStore, ClaimRequest, ClaimedBatch, ClaimedEntry, CommittedBatch,
+    CountedEntries, Cursor, DatedPause, DeliveryStore, EntryActor, EntryGroup, EntryRow, EntrySelection,
+    Expectation, ExpectationStore, FileWatch, Filter, FinishedAttempt, FollowPage, ListedEntries, NewAction,
+    NextCall, OpenError, Pause, Place, QuarantinedEntry, ReadStore, ReleaseResult, Restriction, Result,
+    RetentionStore, SearchKey, SelectedIds, StatusAnswer, StatusCall, Store, StoreError, StoreHandle,
+    StoredHead, StoredPayload, Usage,
 };
 use async_trait::async_trait;
 use blobgate::policy::Verdict;
@@ -236,7 +237,7 @@ impl ReadStore for BreakableStore {
         self.0.now().await
     }
 
-    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<EntryRow>> {
+    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<ListedEntries> {
         self.0.list(filter, before, limit).await
     }
 
@@ -280,8 +281,12 @@ impl ReadStore for BreakableStore {
         self.0.entry_groups(since).await
     }
 
-    async fn count(&self, which: &EntrySelection) -> Result<Vec<CandidateGroup>> {
-        self.0.count(which).await
+    async fn count(&self, which: &EntrySelection, after: i64, until: i64) -> Result<CountedEntries> {
+        self.0.count(which, after, until).await
+    }
+
+    async fn newest(&self) -> Result<Option<i64>> {
+        self.0.newest().await
     }
 
     async fn ids(
@@ -291,7 +296,7 @@ impl ReadStore for BreakableStore {
         after: i64,
         until: i64,
         limit: i64,
-    ) -> Result<Vec<i64>> {
+    ) -> Result<SelectedIds> {
         self.0.ids(filter, only, after, until, limit).await
     }
 
@@ -321,6 +326,10 @@ impl ReadStore for BreakableStore {
 
     async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>> {
         self.0.expectation(hook, generation).await
+    }
+
+    async fn actions_on(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryActor>> {
+        self.0.actions_on(ids).await
     }
 
     async fn newest_head(&self, hook: &str) -> Result<Option<StoredHead>> {

@@ -5,6 +5,7 @@ use crate::entry::{EntryState, ExpectationState, Lane, QuarantineReason};
 use crate::health::Fault;
 use crate::receive::REFUSALS;
 use crate::service::ProblemCode;
+use crate::store::ActionKind;
 use blobgate_testkit_book::{
     check_page, check_part, code, constants, documented_variants, items_between, table,
 };
@@ -98,6 +99,13 @@ fn the_reference_has_the_store() {
     let lanes = words("pub Lane {\n", Lane::ALL.iter().map(|lane| lane.name()).collect());
     let expectations =
         words("pub ExpectationState {\n", ExpectationState::ALL.iter().map(|state| state.name()).collect());
+    let actions = documented_variants(
+        include_str!("store/audit.rs"),
+        "pub(crate) enum ActionKind {\n",
+        &ActionKind::ALL,
+    );
+    let actions =
+        table(["action", "meaning"], actions.into_iter().map(|(action, docs)| [code(action.name()), docs]));
     let own = QuarantineReason::OWN.iter().map(|own| [code(own.as_str()), own.meaning(), own.remedy()]);
 
     let page = format!(
@@ -106,7 +114,9 @@ fn the_reference_has_the_store() {
          inbox. PostgreSQL is for several inboxes, with its tables in the schema `blobgate_inbox`. `blobgate inbox migrate` makes\n\
          and upgrades the tables. Guarantees: [The inbox and its guarantees](../explanation/inbox-and-guarantees.md).\n\n\
          ## Entry states\n\n{states}\n## Lanes\n\n{lanes}\n## Expectation states\n\n{expectations}\n\
-         ## Reasons for quarantine\n\nThe gate's [reasons](reasons.md), and those of the inbox:\n\n{}\n",
+         ## Reasons for quarantine\n\nThe gate's [reasons](reasons.md), and those of the inbox:\n\n{}\n\
+         ## Actions\n\nThe store has a row for each action of an operator that changes something, for 400 days. The transaction of the first\n\
+         change writes it. The row has the name of the caller's token, the filter or target, and the ids of the changed entries.\n\n{actions}\n",
         table(["reason", "meaning", "remedy"], own),
     );
     check_page("store", &page);
@@ -132,6 +142,7 @@ fn the_reference_has_the_limits() {
         ),
         (include_str!("store.rs"), &[("GIVE_UP_AFTER", "microseconds"), ("MIN_ATTEMPTS", "attempts")]),
         (include_str!("service/change.rs"), &[("MAX_ENTRIES", "entries")]),
+        (include_str!("store/read/scan.rs"), &[("MAX_EXAMINED", "rows"), ("MAX_FEW", "rows")]),
         (include_str!("reconcile/status_api.rs"), &[("CALL_TIMEOUT", ""), ("MAX_ANSWER", "bytes")]),
     ] {
         rows.extend(constants(source, names));

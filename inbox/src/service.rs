@@ -37,6 +37,7 @@ pub(crate) use error::Error;
 pub use expect::{ExpectAnswer, ExpectRequest, ExpectationStatus, JobMismatch};
 pub use filter::{
     EntryFilter, codes, own_reasons, read_generation, read_hook, read_job, read_request_id, reasons,
+    split_detail,
 };
 pub use moment::{MomentError, parse_moment};
 pub use names::{EntryState, EventKind, ExpectationState, Lane};

@@ -10,6 +10,7 @@ mod claim;
 mod error;
 mod expect;
 mod filter;
+mod id_list;
 mod notification;
 pub(crate) mod place;
 mod postgres;
@@ -25,14 +26,14 @@ pub(crate) use crate::decide::ArrivalOutcome;
 use crate::decide::QuarantineRoom;
 use crate::health::{Fault, Faults};
 use async_trait::async_trait;
-pub(crate) use audit::{ActionKind, ActionRow, NewAction};
-pub(crate) use change::{CandidateGroup, Change, ChangeRefusal, ChangeResult, RetryPace, moment};
+pub(crate) use audit::{ActionKind, ActionRow, EntryActor, NewAction};
+pub(crate) use change::{Change, ChangeRefusal, ChangeResult, RetryPace, moment};
 pub(crate) use claim::{AttemptClass, ClaimRequest, ClaimedBatch, Pick};
 pub use error::{CopyError, IntegrityError, OpenError, SettingsError, SourceError, StoreError};
 pub(crate) use expect::{Announcement, AnnouncementOutcome, CallBudget, NextCall, StatusAnswer, StatusCall};
 pub(crate) use filter::{Filter, Restriction, SearchKey};
 pub use place::{DatabaseUrlError, Place, PlaceError};
-pub(crate) use read::{Cursor, FollowPage, MAX_FOUND};
+pub(crate) use read::{CountedEntries, Cursor, FollowPage, ListedEntries, MAX_FOUND, SelectedIds};
 #[cfg(test)]
 pub(crate) use row::RouteUsage;
 pub(crate) use row::{
@@ -175,7 +176,7 @@ pub(crate) trait RetentionStore: Send + Sync {
     /// Deletes entries without a body, and generations and tokens that were last seen before that.
     async fn purge_tombstones(&self, age: i64, limit: i64) -> Result<u64>;
     async fn purge_expectations(&self, age: i64, limit: i64) -> Result<usize>;
-    /// Deletes actions with their entries. Returns the number of rows.
+    /// Deletes up to `limit` entries of the oldest action, and the action with the last of them. Returns the number of rows.
     async fn purge_actions(&self, age: i64, limit: i64) -> Result<u64>;
     /// Deletes sums of delivered entries that are older than `age`, and adds up to `limit` differences to the sums. Returns their
     /// number.
@@ -188,8 +189,8 @@ pub(crate) trait RetentionStore: Send + Sync {
 #[async_trait]
 pub(crate) trait ReadStore: Send + Sync {
     async fn now(&self) -> Result<i64>;
-    /// Up to `limit` entries with an id below `before`, the newest first.
-    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<EntryRow>>;
+    /// Up to `limit` entries with an id below `before`, the newest first, among the newest 20,000 rows that an index leaves.
+    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<ListedEntries>;
     /// One entry, and its payload unless that is purged.
     async fn show(&self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>>;
     async fn quarantined(&self, id: i64) -> Result<Option<QuarantinedEntry>>;
@@ -208,9 +209,11 @@ pub(crate) trait ReadStore: Send + Sync {
     async fn headers(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<u8>>>;
     /// The sums of each group of entries, with the number delivered since.
     async fn entry_groups(&self, since: i64) -> Result<Vec<EntryGroup>>;
-    /// Counts the selected entries by the facts that decide whether a change applies.
-    async fn count(&self, selection: &EntrySelection) -> Result<Vec<CandidateGroup>>;
-    /// The ids of up to `limit` entries above `after` and at most `until`, the oldest first.
+    /// Counts the selected entries above `after` and at most `until` by the facts that decide whether a change applies.
+    async fn count(&self, selection: &EntrySelection, after: i64, until: i64) -> Result<CountedEntries>;
+    /// The id of the newest entry.
+    async fn newest(&self) -> Result<Option<i64>>;
+    /// The ids of up to `limit` entries above `after` and at most `until`, the oldest first, among so many rows.
     async fn ids(
         &self,
         filter: &Filter,
@@ -218,7 +221,7 @@ pub(crate) trait ReadStore: Send + Sync {
         after: i64,
         until: i64,
         limit: i64,
-    ) -> Result<Vec<i64>>;
+    ) -> Result<SelectedIds>;
     /// Whether the store has an accepted or quarantined entry, or an expectation, of this hook.
     async fn knows_hook(&self, hook: &str) -> Result<bool>;
     /// The time at which the oldest waiting entry of each route was received.
@@ -231,6 +234,8 @@ pub(crate) trait ReadStore: Send + Sync {
     async fn action(&self, id: i64) -> Result<Option<ActionRow>>;
     /// Up to `limit` actions with an id below `before`, the newest first; those on one entry only, if named.
     async fn actions(&self, before: Option<i64>, limit: i64, entry: Option<i64>) -> Result<Vec<ActionRow>>;
+    /// The actions on each of these entries, the oldest first.
+    async fn actions_on(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryActor>>;
     /// The path and the headers of a hook's newest entry.
     async fn newest_head(&self, hook: &str) -> Result<Option<StoredHead>>;
     /// The cursor after all committed entries. No later commit can come before it.

@@ -7,6 +7,11 @@
     reason = "a test may panic: that is how it fails"
 )]
 
+#[path = "serve/access_log.rs"]
+mod access_log;
+#[path = "serve/views.rs"]
+mod views;
+
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Request, State};

@@ -59,7 +59,7 @@ impl Bootstrap {
     /// The whole configuration of an Envoy with the shipped names of clusters, without an inbox.
     pub fn of(json: Value) -> Self {
         // Nothing listens at port 1. A test sets the ports that it needs.
-        let closed = ["quarantine_service", "runblob_api", "inbox", "otel_collector"]
+        let closed = ["quarantine_service", "runblob_api", "inbox", "inbox_access_log", "otel_collector"]
             .map(|name| (name.to_owned(), 1))
             .into();
         let module = GateModule::chosen();

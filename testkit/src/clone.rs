@@ -9,7 +9,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// The ports of the shipped `envoy.yaml`.
-const PORTS: [u16; 9] = [8443, 8080, 8090, 9901, 9081, 9082, 9083, 9084, 9443];
+const PORTS: [u16; 10] = [8443, 8080, 8090, 9901, 9081, 9082, 9083, 9084, 9087, 9443];
 /// The port of the inbox's admin listener, which stands in no file.
 pub const ADMIN: u16 = 9085;
 

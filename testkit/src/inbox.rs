@@ -18,6 +18,8 @@ pub struct InboxProcess {
     pub admin: u16,
     /// The port for scrapers, with `--metrics 127.0.0.1:0`.
     pub metrics: Option<u16>,
+    /// The port for Envoy's access log, with `--access-log 127.0.0.1:0`.
+    pub access_log: Option<u16>,
     child: Child,
     program: PathBuf,
     folder: TempDir,
@@ -96,16 +98,16 @@ impl InboxProcess {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut first_line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut first_line).unwrap();
-        let port = |name: &str| -> Option<u16> {
-            let rest = first_line.split_once(&format!("{name} http://127.0.0.1:"))?.1;
+        let port = |before: &str| -> Option<u16> {
+            let (_, rest) = first_line.split_once(&format!("{before} http://127.0.0.1:"))?;
             rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
         };
         let (Some(receive), Some(admin)) = (port("listens on"), port("admin")) else {
             let status = child.wait().unwrap();
             return Err((status, format!("{first_line}{}", log_in(folder.path()))));
         };
-        let metrics = port("metrics");
-        Ok(Self { receive, admin, metrics, child, program: program.into(), folder })
+        let (metrics, access_log) = (port("metrics"), port("access log"));
+        Ok(Self { receive, admin, metrics, access_log, child, program: program.into(), folder })
     }
 
     /// Waits until the inbox is ready.

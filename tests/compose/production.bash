@@ -42,7 +42,7 @@ make_setup() {
     # No status API here: without a valid token a delivery gets 403.
     edit 's/any_of: \[.*\]/any_of: [token]/; s/^( *source:).*/\1 [127.0.0.1]/; /^(ports|module):/d'
     echo "module: $MODULE" >>"$BLOBGATE_SETUP/blobgate.yaml"
-    echo "ports: {services: $(free_port 26000), metrics: $BLOBGATE_METRICS_PORT, inbox: $(free_port 28000), admin: $BLOBGATE_ADMIN_PORT}" \
+    echo "ports: {services: $(free_port 26000), metrics: $BLOBGATE_METRICS_PORT, inbox: $(free_port 28000), admin: $BLOBGATE_ADMIN_PORT, access_log: $(free_port 30000)}" \
         >>"$BLOBGATE_SETUP/blobgate.yaml"
 }
 

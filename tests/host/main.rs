@@ -10,6 +10,7 @@
 
 use blobgate_testkit as support;
 
+mod access_log;
 mod answers;
 mod body;
 mod edge;

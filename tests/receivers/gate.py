@@ -149,6 +149,7 @@ def envoy_yaml(folder, services, changes, provider):
         "port_value: 8080": "port_value: 0",
         "port_value: 8090": "port_value: 0",
         "port_value: 9901": "port_value: 0",
+        "port_value: 9087": "port_value: 1",  # an inbox on the usual port gets no access log of a test
         # The admin page gets a port, which --admin-address-path writes to a file.
         "pipe: {path: ./run/admin.sock, mode: 384}": "socket_address: {address: 127.0.0.1, port_value: 0}",
         "event_log_path: ./run/health.log": f"event_log_path: {folder}/health.log",

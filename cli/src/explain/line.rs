@@ -3,12 +3,13 @@
 use super::cause::{LoggedCause, causes};
 use super::log_line::{LogOrigin, LoggedLine, OMITTED};
 use super::next::next;
-use super::reason::{ReasonText, split_detail};
+use super::reason::ReasonText;
 use crate::option::UsageError;
 use crate::output::{escape, print_json, print_styled};
 use crate::paint::Paint;
 use anyhow::{Result, bail};
 use blobgate::Reason;
+use blobgate_inbox::service::split_detail;
 use serde::Serialize;
 use std::io::{IsTerminal, Read};
 

@@ -2,13 +2,13 @@
 
 use super::config_name::config_name;
 use super::log_line::{LogOrigin, LoggedLine};
-use super::reason::split_detail;
 use blobgate::Reason;
 use blobgate::confirm::Outcome;
 use blobgate::contract::is_request_id;
 use blobgate::contract::token::is_name;
 use blobgate::event::GenerationId;
 use blobgate::reason::Stage;
+use blobgate_inbox::service::split_detail;
 use std::net::IpAddr;
 
 /// The next commands. A value of the line is in one only if it has the form of its kind: a person may paste the command.

@@ -105,13 +105,6 @@ pub(super) fn print_reason(code: &str, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// The three parts of a detail: `FIELD: FOUND, expected EXPECTATION`.
-pub(super) fn split_detail(detail: &str) -> Option<(&str, &str, &str)> {
-    let (field, rest) = detail.split_once(": ")?;
-    let (found, expected) = rest.split_once(", expected ")?;
-    Some((field, found, expected))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,12 +123,5 @@ mod tests {
             }
         }
         assert!(pages > 5, "{pages}");
-    }
-
-    #[test]
-    fn splits_a_detail() {
-        let detail = "video_url: scheme is http, expected https";
-        assert_eq!(split_detail(detail), Some(("video_url", "scheme is http", "https")));
-        assert_eq!(split_detail("of tomorrow"), None);
     }
 }

@@ -54,13 +54,16 @@ Examples:
 
 /// The inbox lists at most this many entries at once.
 const MAX_PAGE: u32 = 500;
+/// The pages that may end because the inbox has examined 20,000 entries: a million entries, in some seconds.
+const MAX_EXAMINED_PAGES: u32 = 50;
 /// A longer answer ends with an ellipsis.
 const MAX_ANSWER: usize = 28;
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let inbox = args.admin.connect()?;
     let (mut remaining, mut before, mut rows) = (args.limit, args.before, Vec::new());
-    while remaining > 0 {
+    let mut examined = 0;
+    while remaining > 0 && examined < MAX_EXAMINED_PAGES {
         let limit = Some(i64::from(remaining.min(MAX_PAGE)));
         let page = inbox.list(&ListRequest { filter: args.filter.read(), limit, before }).await?;
         remaining = remaining.saturating_sub(u32::try_from(page.entries.len()).unwrap_or(u32::MAX));
@@ -72,23 +75,26 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             }
         }
         before = page.next;
+        examined = examined.saturating_add(u32::from(page.examined));
         output::check()?;
         if before.is_none() {
             break;
         }
     }
-    if args.json {
-        return Ok(ExitCode::SUCCESS);
+    if !rows.is_empty() {
+        for line in lines(COLUMNS, &rows) {
+            print_line(format_args!("{line}"));
+        }
     }
-    if rows.is_empty() {
-        eprint_line(format_args!("no entry matches"));
-        return Ok(ExitCode::SUCCESS);
-    }
-    for line in lines(COLUMNS, &rows) {
-        print_line(format_args!("{line}"));
-    }
-    if let Some(before) = before {
-        eprint_line(format_args!("more entries match. Pass --before {before}, or a higher --limit"));
+    match before {
+        Some(before) if remaining > 0 => {
+            eprint_line(format_args!("older entries are not examined yet. Pass --before {before} for them"));
+        }
+        Some(before) => {
+            eprint_line(format_args!("older entries may match. Pass --before {before}, or a higher --limit"));
+        }
+        None if rows.is_empty() && !args.json => eprint_line(format_args!("no entry matches")),
+        None => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -115,6 +115,7 @@ pub(super) struct PortsContext {
     pub(super) metrics: u16,
     pub(super) inbox: u16,
     pub(super) admin: u16,
+    pub(super) access_log: u16,
 }
 
 impl EnvoyContext {
@@ -150,6 +151,7 @@ impl EnvoyContext {
                 metrics: ports.metrics,
                 inbox: ports.inbox,
                 admin: ports.admin,
+                access_log: ports.access_log,
             },
         }
     }

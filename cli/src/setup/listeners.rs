@@ -27,11 +27,12 @@ pub(super) fn ports(root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<S
     if !reader.object(&given, &PORT_KEYS, &|_| None) {
         return None;
     }
-    let targets: [(&str, &mut u16); 4] = [
+    let targets: [(&str, &mut u16); 5] = [
         ("services", &mut ports.services),
         ("metrics", &mut ports.metrics),
         ("inbox", &mut ports.inbox),
         ("admin", &mut ports.admin),
+        ("access_log", &mut ports.access_log),
     ];
     let mut is_valid = true;
     for (key, target) in targets {

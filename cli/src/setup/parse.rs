@@ -36,7 +36,7 @@ pub(super) const HOOK_KEYS: [&str; 5] = ["name", "path", "trust", "source", "res
 pub(super) const TLS_KEYS: [&str; 2] = ["certificate", "key"];
 pub(super) const SERVICE_KEYS: [&str; 3] = ["completed", "failed", "quarantined"];
 pub(super) const INBOX_KEYS: [&str; 1] = ["store"];
-pub(super) const PORT_KEYS: [&str; 4] = ["services", "metrics", "inbox", "admin"];
+pub(super) const PORT_KEYS: [&str; 5] = ["services", "metrics", "inbox", "admin", "access_log"];
 
 pub(super) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 443);
 pub(super) const DEFAULT_RUN: &str = "run";

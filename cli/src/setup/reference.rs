@@ -13,7 +13,7 @@ const EXAMPLE: &str = include_str!("example.yaml");
 fn rows() -> Vec<[String; 3]> {
     let ports = SetupPorts::default();
     let port = |port: u16| format!("`{port}`");
-    let rows: [(&str, String, &str); 24] = [
+    let rows: [(&str, String, &str); 25] = [
         (
             "host",
             "required".into(),
@@ -86,6 +86,11 @@ fn rows() -> Vec<[String; 3]> {
         ("ports.metrics", port(ports.metrics), "Envoy's port for metrics and readiness."),
         ("ports.inbox", port(ports.inbox), "The inbox's port for the gate."),
         ("ports.admin", port(ports.admin), "The inbox's port for operators."),
+        (
+            "ports.access_log",
+            port(ports.access_log),
+            "The inbox's port for Envoy's access log, which has the refusals of the gate.",
+        ),
     ];
     rows.map(|(key, default, meaning)| [format!("`{key}`"), default, meaning.to_owned()]).into()
 }

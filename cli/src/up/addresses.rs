@@ -20,6 +20,8 @@ pub(super) struct Addresses {
     pub(super) quarantine: SocketAddr,
     pub(super) sandbox: SocketAddr,
     pub(super) inbox: SocketAddr,
+    /// The inbox's listener for Envoy's access log.
+    pub(super) access_log: SocketAddr,
     /// The inbox's admin listener. Envoy does not use it.
     pub(super) admin: SocketAddr,
 }
@@ -50,6 +52,7 @@ impl Addresses {
             quarantine: cluster("quarantine_service")?,
             sandbox: cluster("runblob_api")?,
             inbox: cluster("inbox")?,
+            access_log: cluster("inbox_access_log")?,
             admin,
         })
     }
@@ -111,6 +114,7 @@ mod tests {
             quarantine: local(9083),
             sandbox: local(9443),
             inbox: local(9084),
+            access_log: local(9087),
             admin: local(9085),
         };
         assert_eq!(Addresses::parse(SHIPPED, local(9085)).unwrap(), expected);

@@ -149,7 +149,7 @@ fn listeners(layout: Layout, at: &Addresses) -> Vec<PlannedListener> {
     let mut all =
         vec![at.edge, at.plaintext, at.services, at.metrics, at.video, at.failure, at.quarantine, at.sandbox];
     if layout == Layout::WithInbox {
-        all.extend([at.inbox, at.admin]);
+        all.extend([at.inbox, at.admin, at.access_log]);
     }
     let planned = |address| PlannedListener {
         address,
@@ -209,9 +209,9 @@ fn command(
         Role::Inbox => (
             tool,
             words(&format!(
-                "inbox serve --store {STORE} --listen {} --admin {} --deliver-to http://{} --signing-key-env \
-                 BLOBGATE_SIGNING_KEY --provider http://{} --reconcile-after 13s --log-format text",
-                at.inbox, at.admin, at.services, at.services
+                "inbox serve --store {STORE} --listen {} --admin {} --access-log {} --deliver-to http://{} \
+                 --signing-key-env BLOBGATE_SIGNING_KEY --provider http://{} --reconcile-after 13s --log-format text",
+                at.inbox, at.admin, at.access_log, at.services, at.services
             )),
             secrets,
         ),

@@ -22,6 +22,8 @@ pub(crate) struct Edge {
     pub(crate) inbox: InboxProcess,
     pub(crate) service: Upstream,
     store: String,
+    /// The port of the inbox's access log listener.
+    access_log: u16,
     _folder: TempDir,
 }
 
@@ -35,26 +37,29 @@ impl Edge {
         let store = format!("sqlite:{}", folder.path().join("inbox.db").display());
         migrate(PROGRAM, &store);
         let service = Upstream::start();
-        let port = free_port();
+        let (port, access_log) = (free_port(), free_port());
         let bootstrap = TestGate::bootstrap(&service, &service).endpoint("quarantine_service", service.port);
-        let envoy = EnvoyProcess::start(version, &change(bootstrap.inbox(port)), Options::default());
-        let inbox = inbox(port, &store, envoy.port("services"));
-        Self { envoy, inbox, service, store, _folder: folder }
+        let bootstrap = bootstrap.inbox(port).endpoint("inbox_access_log", access_log);
+        let envoy = EnvoyProcess::start(version, &change(bootstrap), Options::default());
+        let inbox = inbox([port, access_log], &store, envoy.port("services"));
+        Self { envoy, inbox, service, store, access_log, _folder: folder }
     }
 
     /// Ends the inbox with SIGTERM, and starts another on its port and store.
     pub(crate) fn restart(&mut self) {
         self.inbox.signal("TERM");
         eventually("end of the inbox", || self.inbox.exited());
-        self.inbox = inbox(self.inbox.receive, &self.store, self.envoy.port("services"));
+        let ports = [self.inbox.receive, self.access_log];
+        self.inbox = inbox(ports, &self.store, self.envoy.port("services"));
     }
 }
 
-fn inbox(port: u16, store: &str, deliver_to: u16) -> InboxProcess {
+fn inbox([port, access_log]: [u16; 2], store: &str, deliver_to: u16) -> InboxProcess {
     let mut command = Command::new(PROGRAM);
     command.env(SIGNING_KEY.0, SIGNING_KEY.1);
-    let signed = ["--signing-key-env", SIGNING_KEY.0];
-    InboxProcess::spawn_at(port, command, PROGRAM, store, deliver_to, &signed).ready()
+    let access_log = format!("127.0.0.1:{access_log}");
+    let options = ["--signing-key-env", SIGNING_KEY.0, "--access-log", &access_log];
+    InboxProcess::spawn_at(port, command, PROGRAM, store, deliver_to, &options).ready()
 }
 
 fn event() -> TestDelivery {

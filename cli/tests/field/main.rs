@@ -25,6 +25,7 @@ mod names;
 mod notifications;
 mod pages;
 mod quarantine;
+mod refusals;
 mod release;
 mod remote_database;
 mod requests;

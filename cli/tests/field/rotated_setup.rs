@@ -35,7 +35,7 @@ pub(crate) struct RotatedSetup {
     front: TlsFront,
     version: Version,
     store: String,
-    ports: [u16; 5],
+    ports: [u16; 6],
     gate: Mutex<Option<Child>>,
     inbox: Mutex<Option<Child>>,
     folder: TempDir,
@@ -61,7 +61,7 @@ impl RotatedSetup {
             unverified: Arc::default(),
             version: version.clone(),
             store: store.to_owned(),
-            ports: [(); 5].map(|()| free_port()),
+            ports: [(); 6].map(|()| free_port()),
             gate: Mutex::default(),
             inbox: Mutex::default(),
             folder: tempfile::Builder::new().prefix("blobgate-setup-").tempdir().unwrap(),
@@ -144,11 +144,11 @@ impl RotatedSetup {
     /// Writes the setup file, and renders it.
     #[track_caller]
     pub(crate) fn render(&self, setup: &str) {
-        let [listen, services, metrics, inbox, admin] = self.ports;
+        let [listen, services, metrics, inbox, admin, access_log] = self.ports;
         let service = format!("http://127.0.0.1:{}", self.service.port);
         let text = format!(
             "{SETUP}inbox: {{store: \"{}\"}}\nmodule_file: {}\nlisten: 127.0.0.1:{listen}\nservices: {{completed: \"{service}\", failed: \"{service}\"}}\n\
-             ports: {{services: {services}, metrics: {metrics}, inbox: {inbox}, admin: {admin}}}\n{setup}",
+             ports: {{services: {services}, metrics: {metrics}, inbox: {inbox}, admin: {admin}, access_log: {access_log}}}\n{setup}",
             self.store,
             module().display()
         );

@@ -57,10 +57,10 @@ impl Drop for PageShell {
 
 /// A rendered folder on free ports, whose `bin/` has the programs. Returns the edge's port.
 fn rendered(version: &Version, service: u16) -> (ProductionFolder, u16) {
-    let [edge, services, metrics, inbox, admin] = std::array::from_fn(|_| free_port());
+    let [edge, services, metrics, inbox, admin, access_log] = std::array::from_fn(|_| free_port());
     let ports = format!(
         "listen: 127.0.0.1:{edge}\n\
-         ports: {{services: {services}, metrics: {metrics}, inbox: {inbox}, admin: {admin}}}\ninbox:"
+         ports: {{services: {services}, metrics: {metrics}, inbox: {inbox}, admin: {admin}, access_log: {access_log}}}\ninbox:"
     );
     let folder = ProductionFolder::edited(&[
         ("inbox:", &ports),

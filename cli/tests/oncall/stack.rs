@@ -57,7 +57,7 @@ impl Ports {
     fn new(services: [&Upstream; 3]) -> Self {
         let [video, failure, quarantine] = services.map(|service| service.port);
         let mut all = vec![(9081, video), (9082, failure), (9083, quarantine)];
-        all.extend([8443, 8080, 8090, 9901, 9084, 9085, 9443].map(|shipped| (shipped, free_port())));
+        all.extend([8443, 8080, 8090, 9901, 9084, 9085, 9087, 9443].map(|shipped| (shipped, free_port())));
         Self(all)
     }
 
@@ -160,7 +160,7 @@ impl Stack {
 
     pub(crate) fn start_inbox(&mut self, signing_key: &str) {
         let listen = self.ports.replace_in(
-            "--listen 127.0.0.1:9084 --admin 127.0.0.1:9085 --deliver-to http://127.0.0.1:8090 --provider http://127.0.0.1:8090",
+            "--listen 127.0.0.1:9084 --admin 127.0.0.1:9085 --access-log 127.0.0.1:9087 --deliver-to http://127.0.0.1:8090 --provider http://127.0.0.1:8090",
         );
         let store = format!("sqlite:{}", self.store.join("inbox.db").display());
         let mut command = Command::new(PROGRAM);

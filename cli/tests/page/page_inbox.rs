@@ -5,10 +5,11 @@ use crate::browser::Browser;
 use blobgate::contract::{Kind, Verdict, header};
 use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{
-    Connector, H1, InboxProcess, Reply, SqliteFile, TestDelivery, Upstream, eventually, sql,
+    Connector, H1, InboxProcess, Reply, SqliteFile, TestDelivery, Upstream, eventually, pause, sql,
 };
 use serde_json::{Value, json};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// Tokens of [`PageInbox::with_tokens`].
 pub(crate) const READER: &str = "a-reader's-token-of-a-test";
@@ -81,7 +82,8 @@ impl PageInbox {
     /// Stores a delivery. Returns the id of its entry.
     #[track_caller]
     pub(crate) fn store(&self, delivery: &TestDelivery) -> i64 {
-        assert_eq!(self.inbox.receive(delivery).unwrap().status, 200);
+        let answer = self.inbox.receive(delivery).unwrap();
+        assert_eq!((answer.status, answer.header(header::INBOX_REASON)), (200, None));
         self.api("/entries?limit=1")["entries"][0]["id"].as_i64().unwrap()
     }
 
@@ -165,7 +167,12 @@ impl PageInbox {
 
     #[track_caller]
     pub(crate) fn wait_for(&self, id: i64, state: &str) {
-        eventually(&format!("entry {id} {state}"), || (self.state(id) == state).then_some(()));
+        let entry = || self.api(&format!("/entries/{id}"));
+        let end = Instant::now() + MAX_WAIT;
+        while entry()["state"] != state {
+            assert!(Instant::now() < end, "not {state}: {}", entry());
+            pause(Duration::from_millis(20));
+        }
     }
 
     /// The rows of the audit table, the newest first.

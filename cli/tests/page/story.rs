@@ -102,9 +102,10 @@ fn an_event_from_a_new_host_is_found_and_released() {
         browser.shows("runblob-media.example");
         album.takes(&browser, "entry");
         // Released.
+        let id = browser.path().rsplit('/').next().unwrap().to_owned();
         browser.press("Release");
         album.takes(&browser, "release");
-        browser.press("Release 1 entry");
+        browser.press(&format!("Release entry {id}"));
         browser.shows("1 entry released");
         album.takes(&browser, "released");
         let arrived = format!("video    completed  {generation}");
@@ -136,7 +137,7 @@ fn a_dead_event_is_found_and_replayed() {
         // The service has its repair.
         page.service.reply_by(|_| None);
         browser.press("Replay");
-        browser.press("Replay 1 entry");
+        browser.press(&format!("Replay entry {id}"));
         browser.shows("1 entry replayed");
         page.wait_for(id, "delivered");
         browser.open_page(&page.at("/page/entries?state=dead"));

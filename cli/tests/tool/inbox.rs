@@ -2,7 +2,7 @@
 
 mod announcing;
 mod api;
-
+mod auditing;
 mod changes;
 mod confirming;
 mod connecting;

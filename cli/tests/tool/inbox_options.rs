@@ -13,10 +13,11 @@ fn serve(folder: &tempfile::TempDir, variables: &[(&str, &str)], more: &[&str]) 
     command
 }
 
-const WHOLE: [(&str, &str); 6] = [
+const WHOLE: [(&str, &str); 7] = [
     ("BLOBGATE_INBOX_STORE", "sqlite:inbox.db"),
     ("BLOBGATE_INBOX_LISTEN", "127.0.0.1:0"),
     ("BLOBGATE_INBOX_ADMIN", "127.0.0.1:0"),
+    ("BLOBGATE_INBOX_ACCESS_LOG", "127.0.0.1:0"),
     ("BLOBGATE_INBOX_DELIVER_TO", "http://127.0.0.1:8090"),
     ("BLOBGATE_INBOX_PROVIDER", "http://127.0.0.1:8090"),
     ("BLOBGATE_INBOX_SIGNING_KEY_ENV", "FIRST_KEY,SECOND_KEY"),
@@ -54,6 +55,7 @@ fn takes_the_option_before_the_variable() {
         ("BLOBGATE_INBOX_STORE", "--store", "sqlite:inbox.db"),
         ("BLOBGATE_INBOX_LISTEN", "--listen", "127.0.0.1:0"),
         ("BLOBGATE_INBOX_ADMIN", "--admin", "127.0.0.1:0"),
+        ("BLOBGATE_INBOX_ACCESS_LOG", "--access-log", "127.0.0.1:0"),
         ("BLOBGATE_INBOX_DELIVER_TO", "--deliver-to", "http://127.0.0.1:1"),
         ("BLOBGATE_INBOX_PROVIDER", "--provider", "http://127.0.0.1:1"),
         ("BLOBGATE_INBOX_SIGNING_KEY_ENV", "--signing-key-env", "FIRST_KEY"),

@@ -36,6 +36,8 @@ const WRONG: &[&[&str]] = &[
     &["inbox", "serve", "--store", "sqlite:x", "--listen", "localhost:9084"],
     &["inbox", "serve", "--store", "sqlite:x", "--listen", "0.0.0.0:9084"],
     &["inbox", "serve", "--store", "sqlite:x", "--admin", "0.0.0.0:9085"],
+    &["inbox", "serve", "--store", "sqlite:x", "--access-log", "0.0.0.0:9087"],
+    &["inbox", "serve", "--store", "sqlite:x", "--insecure-access-log"],
     &["inbox", "serve", "--store", "sqlite:x", "--listen", "127.0.0.1:9085"],
     &["inbox", "serve", "--store", "sqlite:x", "--deliver-to", "https://127.0.0.1:8090"],
     &["inbox", "serve", "--store", "sqlite:x", "--signing-key-env", "UNSET"],

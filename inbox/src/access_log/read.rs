@@ -21,8 +21,9 @@ const MAX_GATE: usize = 64;
 const VIA_UPSTREAM: &[u8] = b"via_upstream";
 /// The filter state with the detail of a violation.
 const DETAIL: &[u8] = b"wasm.blobgate_detail";
-/// A reset of the stream counts as this status: Envoy got a request that is not HTTP, and answered nothing.
-const RESET: u32 = 0;
+/// The start of the details of a request that is not HTTP. Envoy resets its stream in HTTP/2, so that it has no status. The
+/// requests of clients that leave have no status either.
+const NOT_HTTP: &[u8] = b"http";
 
 /// Reads an entry. Returns nothing for one that is no refusal.
 pub(super) fn read(entry: HttpLogEntry, gate: Option<&Arc<str>>) -> Option<(RefusalKey, RefusalRecord)> {
@@ -52,7 +53,9 @@ pub(super) fn read(entry: HttpLogEntry, gate: Option<&Arc<str>>) -> Option<(Refu
         // gRPC has the status 200 in each answer.
         Some(reason) => reason,
         None if response.response_code_details == VIA_UPSTREAM => return None,
-        None if status >= 400 || status == RESET => reason(&response.response_code_details)?,
+        None if status >= 400 || response.response_code_details.starts_with(NOT_HTTP) => {
+            reason(&response.response_code_details)?
+        }
         None => return None,
     };
     Some((RefusalKey { hook: hook.map(Into::into), reason }, record))

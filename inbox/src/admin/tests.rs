@@ -46,6 +46,7 @@ impl AdminSite {
             receive: listen().await,
             admin,
             metrics: None,
+            access_log: None,
             deliver_to: "http://127.0.0.1:9".parse().unwrap(),
             sign: None,
             verify: None,

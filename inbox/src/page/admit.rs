@@ -18,10 +18,12 @@ use std::sync::Arc;
 
 /// Admits a visitor, and reads the form of a request that may change something.
 pub(super) async fn admit(State(admin): State<Arc<Admin>>, request: Request, next: Next) -> Response {
-    match admitted(&admin, request).await {
-        Ok(request) => next.run(request).await,
-        Err(answer) => *answer,
-    }
+    let request = match admitted(&admin, request).await {
+        Ok(request) => request,
+        Err(answer) => return *answer,
+    };
+    let visitor = request.extensions().get::<Visitor>().cloned().unwrap_or(Visitor::nobody());
+    PageError::shown_to(&visitor, next.run(request).await)
 }
 
 /// Refuses changes by visitors who only read. Each view's change needs it.

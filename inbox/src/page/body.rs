@@ -24,6 +24,8 @@ pub(super) enum BodyExtent {
 pub(super) struct BodyText {
     /// `JSON`, `text`, or `bytes`.
     kind: &'static str,
+    /// The bytes of the whole body.
+    bytes: usize,
     text: String,
     /// Whether more follows.
     cut: bool,
@@ -42,7 +44,7 @@ impl BodyText {
             Ok(text) => ("text", cut(text, limit)),
             Err(_) => ("bytes", escape(body, limit)),
         };
-        Self { kind, text, cut }
+        Self { kind, bytes: body.len(), text, cut }
     }
 }
 

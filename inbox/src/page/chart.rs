@@ -4,16 +4,31 @@ use crate::service::{TrafficAnswer, TrafficMinute};
 use serde::Serialize;
 use std::fmt::Write;
 
-/// The minutes of the chart.
-const MINUTES: usize = 1_440;
+/// The spans of the chart: minutes, the title, and the words below the quarters. A young inbox has the shortest one that fits.
+const SPANS: [ChartSpan; 3] = [
+    ChartSpan { minutes: 60, title: "last hour", axis: ["60 min ago", "45 min", "30 min", "15 min", "now"] },
+    ChartSpan { minutes: 360, title: "last 6 hours", axis: ["6 h ago", "4.5 h", "3 h", "1.5 h", "now"] },
+    DAY,
+];
+const DAY: ChartSpan =
+    ChartSpan { minutes: 1_440, title: "last 24 hours", axis: ["24 h ago", "18 h", "12 h", "6 h", "now"] };
 /// The height of the drawing, in units of its own.
 const HEIGHT: u64 = 100;
 
-/// The deliveries of the last 24 hours.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+/// The time that a chart shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct ChartSpan {
+    minutes: usize,
+    title: &'static str,
+    axis: [&'static str; 5],
+}
+
+/// The deliveries of the last 24 hours, or since the start.
+#[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct TrafficChart {
+    span: ChartSpan,
     since: String,
-    /// Whether the inbox started in the last 24 hours.
+    /// Whether the inbox started in this time.
     is_partial: bool,
     upper: ChartPanel,
     lower: ChartPanel,
@@ -51,23 +66,26 @@ struct TrafficHour {
 
 impl TrafficChart {
     pub(super) fn new(traffic: TrafficAnswer) -> Self {
-        let minutes =
-            traffic.minutes.get(traffic.minutes.len().saturating_sub(MINUTES)..).unwrap_or_default();
-        let first = MINUTES.saturating_sub(minutes.len());
+        let count = traffic.minutes.len();
+        let span = SPANS.into_iter().find(|span| span.minutes >= count).unwrap_or(DAY);
+        let minutes = traffic.minutes.get(count.saturating_sub(span.minutes)..).unwrap_or_default();
+        let first = span.minutes.saturating_sub(minutes.len());
         let values = |of: fn(&TrafficMinute) -> u64| minutes.iter().map(of).collect::<Vec<_>>();
         let refused = values(|minute| minute.refused.saturating_add(minute.gate_refused));
         let mut totals = TrafficHour::default();
         minutes.iter().for_each(|minute| totals.add(minute));
         Self {
+            span,
             is_partial: first > 0,
             upper: ChartPanel::new(
+                span,
                 first,
                 &[
                     ("stored", values(|minute| minute.stored)),
                     ("delivered", values(|minute| minute.delivered)),
                 ],
             ),
-            lower: ChartPanel::new(first, &[("refused", refused)]),
+            lower: ChartPanel::new(span, first, &[("refused", refused)]),
             hours: hours(minutes),
             totals,
             since: traffic.since,
@@ -76,11 +94,11 @@ impl TrafficChart {
 }
 
 impl ChartPanel {
-    fn new(first: usize, series: &[(&'static str, Vec<u64>)]) -> Self {
+    fn new(span: ChartSpan, first: usize, series: &[(&'static str, Vec<u64>)]) -> Self {
         let max = series.iter().flat_map(|(_, values)| values).copied().max().unwrap_or_default();
         let top = round_up(max);
         let line = |(class, values): &(&'static str, Vec<u64>)| {
-            let line = line(first, values, top);
+            let line = line(span.minutes, first, values, top);
             let area = if line.is_empty() { String::new() } else { format!("{line}V{HEIGHT}H{first}Z") };
             ChartLine { class, line, area }
         };
@@ -89,7 +107,7 @@ impl ChartPanel {
 }
 
 /// Steps from minute to minute. Equal values are one step.
-fn line(first: usize, values: &[u64], top: u64) -> String {
+fn line(end: usize, first: usize, values: &[u64], top: u64) -> String {
     let mut path = String::new();
     let mut before = None;
     for (at, value) in values.iter().enumerate() {
@@ -104,7 +122,7 @@ fn line(first: usize, values: &[u64], top: u64) -> String {
         before = Some(*value);
     }
     if before.is_some() {
-        let _written = write!(path, "H{MINUTES}");
+        let _written = write!(path, "H{end}");
     }
     path
 }
@@ -173,9 +191,9 @@ mod tests {
         ];
         let chart = TrafficChart::new(TrafficAnswer { since: "S".to_owned(), minutes });
         assert_eq!((chart.upper.top, chart.upper.max, chart.is_partial), (5, 4, true));
-        assert_eq!(chart.upper.lines[0].line, "M1437 20H1439V100H1440");
-        assert_eq!(chart.upper.lines[0].area, "M1437 20H1439V100H1440V100H1437Z");
-        assert_eq!((chart.lower.top, chart.lower.lines[0].line.as_str()), (5, "M1437 80H1439V40H1440"));
+        assert_eq!(chart.upper.lines[0].line, "M57 20H59V100H60");
+        assert_eq!(chart.upper.lines[0].area, "M57 20H59V100H60V100H57Z");
+        assert_eq!((chart.lower.top, chart.lower.lines[0].line.as_str()), (5, "M57 80H59V40H60"));
         let hours: Vec<_> =
             chart.hours.iter().map(|hour| (hour.at.as_str(), hour.stored, hour.refused)).collect();
         assert_eq!(hours, [("2026-01-31T12:00:00.000Z", 0, 2), ("2026-01-31T11:00:00.000Z", 8, 0)]);

@@ -27,13 +27,11 @@ pub(super) type FormPairs = Vec<(String, String)>;
 
 /// A form that its visitor sent from the page. As an extractor it needs a route behind [`super::admit::admit`].
 #[derive(Clone)]
-#[allow(dead_code, reason = "for the actions")]
 pub(super) struct CheckedForm {
     caller: Caller,
     pairs: Arc<FormPairs>,
 }
 
-#[allow(dead_code, reason = "for the actions")]
 impl CheckedForm {
     /// Reads the form of a visitor, and checks that the page gave it to this visitor. Only operators send files.
     pub(super) async fn read(parts: &Parts, body: Body, visitor: &Visitor) -> Result<Self, VisitRefusal> {
@@ -90,6 +88,8 @@ pub(super) async fn read_pairs(
 async fn read_files(parts: &Parts, body: Body) -> Result<FormPairs, VisitRefusal> {
     let mut request = Request::new(Body::new(Limited::new(body, MAX_FILE_FORM)));
     *request.headers_mut() = parts.headers.clone();
+    // They end axum's own limit of 2 MB.
+    *request.extensions_mut() = parts.extensions.clone();
     let refusal = |error: MultipartError| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => VisitRefusal::LargeForm,
         _ => VisitRefusal::NoForm,

@@ -333,7 +333,7 @@ mod tests {
             search: Some(search),
             ..view(Some(page), &[("state", "dead")])
         };
-        check_inert(&text_of("list.html", &operator(), Place::Entries, &view), 0);
+        check_inert(&text_of("list.html", &operator(), Place::Entries, &view), 6);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The live part of the page: server-sent events that say that something changed. The script of the page then reads the view again.
+//! The live part of the page: server-sent events that report a change. The script of the page then reads the view again.
 //!
 //! One poller reads the counts, once a second, and only while somebody watches.
 
@@ -32,7 +32,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// The counts, for all streams.
 pub(super) struct LiveFeed {
-    counts: watch::Sender<LiveCounts>,
+    /// Nothing before the first read.
+    counts: watch::Sender<Option<LiveCounts>>,
     /// Whether the poller runs.
     polling: Mutex<bool>,
     streams: Arc<Semaphore>,
@@ -103,12 +104,13 @@ impl LiveFeed {
                 let mut polling = self.polling.lock().unwrap_or_else(PoisonError::into_inner);
                 if self.counts.receiver_count() == 0 {
                     *polling = false;
+                    self.counts.send_replace(None);
                     return;
                 }
             }
             // A store that fails is a fault, which the counts have.
             if let Ok(stats) = admin.operations.stats().await {
-                let read = LiveCounts::new(stats, &admin);
+                let read = Some(LiveCounts::new(stats, &admin));
                 self.counts.send_if_modified(|counts| {
                     let is_new = *counts != read;
                     *counts = read;
@@ -150,7 +152,7 @@ async fn over(ending: CancellationToken, leaving: impl Future<Output = ()>) {
 
 /// One stream.
 struct Watcher {
-    counts: watch::Receiver<LiveCounts>,
+    counts: watch::Receiver<Option<LiveCounts>>,
     over: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// Whether it has sent no event yet.
     is_new: bool,
@@ -171,13 +173,16 @@ impl Watcher {
         if std::mem::replace(&mut self.is_new, false) {
             self.counts.mark_changed();
         }
-        tokio::select! {
-            biased;
-            () = &mut self.over => return None,
-            changed = self.counts.changed() => changed.ok()?,
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut self.over => return None,
+                changed = self.counts.changed() => changed.ok()?,
+            }
+            if let Some(counts) = self.counts.borrow_and_update().clone() {
+                return Event::default().event("counts").retry(POLL_EVERY).json_data(counts).ok();
+            }
         }
-        let counts = self.counts.borrow_and_update().clone();
-        Event::default().event("counts").retry(POLL_EVERY).json_data(counts).ok()
     }
 }
 
@@ -199,10 +204,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn sends_an_event_at_once_and_for_each_change_until_its_time_is_over() {
         let feed = LiveFeed::default();
+        feed.counts.send_replace(Some(LiveCounts::default()));
         let mut watcher = watcher(&feed, over(CancellationToken::new(), pending()));
         let begun = Instant::now();
         assert!(watcher.next().await.is_some());
-        feed.counts.send_modify(|counts| counts.overdue = 1);
+        feed.counts.send_replace(Some(LiveCounts { overdue: 1, ..LiveCounts::default() }));
         assert!(watcher.next().await.is_some());
         assert_eq!(begun.elapsed(), Duration::ZERO);
         assert!(watcher.next().await.is_none());

@@ -217,7 +217,7 @@ mod tests {
         let traffic = TrafficAnswer { since: HOSTILE.to_owned(), minutes: Vec::new() };
         let view = OverviewView::new(stats, overdue, traffic, "https://docs.example");
         let html = text_of("overview.html", &operator(), Place::Overview, &view);
-        check_inert(&html, 0);
+        check_inert(&html, 22);
     }
 
     #[test]

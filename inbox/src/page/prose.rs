@@ -36,7 +36,8 @@ fn split_pages(text: &str, docs: &str, pieces: &mut Vec<ProsePiece>) {
         let page = page.strip_suffix(".md").unwrap_or(page);
         let fragment = fragment.map(|id| format!("#{id}")).unwrap_or_default();
         let href = Some(format!("{docs}/{page}.html{fragment}"));
-        pieces.push(ProsePiece { text: page.replace('-', " "), code: false, href });
+        let name = page.rsplit('/').next().unwrap_or(page).replace('-', " ");
+        pieces.push(ProsePiece { text: name, code: false, href });
         rest = after;
     }
     pieces.push(plain(rest));
@@ -72,17 +73,13 @@ mod tests {
                 text("Add it to "),
                 code("source"),
                 text(". See its page ("),
-                link("howto/load balancers", "howto/load-balancers.html"),
+                link("load balancers", "howto/load-balancers.html"),
                 text(")."),
             ]
         );
         assert_eq!(
             pieces("See docs/reference/metrics.md#confirm-outcomes. Then", docs),
-            [
-                text("See "),
-                link("reference/metrics", "reference/metrics.html#confirm-outcomes"),
-                text(". Then")
-            ]
+            [text("See "), link("metrics", "reference/metrics.html#confirm-outcomes"), text(". Then")]
         );
         assert_eq!(pieces("<b> & `", docs), [text("<b> & ")]);
         assert_eq!(pieces("", docs), []);

@@ -162,6 +162,6 @@ mod tests {
         let page = RefusalPage { receives: true, since: HOSTILE.to_owned(), groups: vec![group], dropped: 1 };
         let view = RefusalsView::new(page, vec![("hook", HOSTILE.to_owned())], "https://docs.example");
         let html = text_of("refusals.html", &operator(), Place::Refusals, &view);
-        check_inert(&html, 0);
+        check_inert(&html, 20);
     }
 }

@@ -38,6 +38,10 @@ pub(super) async fn search(admin: &Admin, text: &str) -> Result<SearchOutcome, P
         let path = match (request.entry, entries.iter().next(), entries.len()) {
             (Some(id), ..) => format!("{}/{id}", super::ENTRIES),
             (None, Some(id), 1) => format!("{}/{id}", super::ENTRIES),
+            // Announced, and without an entry.
+            (None, None, _) => {
+                announced(&answer).unwrap_or_else(|| entries_path(&encode([(name, text)].into_iter())))
+            }
             _ => entries_path(&encode([(name, text)].into_iter())),
         };
         matches.push(FoundMatch { kind, entries: entries.len(), path });
@@ -65,6 +69,13 @@ fn requests(text: &str) -> Vec<(&'static str, &'static str, StoryRequest)> {
     .into_iter()
     .filter_map(|(kind, name, request)| Some((kind, name, request?)))
     .collect()
+}
+
+/// The path of the only story, by its generation.
+fn announced(answer: &StoryAnswer) -> Option<String> {
+    let [story] = answer.stories.as_slice() else { return None };
+    let generation = story.generation.as_deref()?;
+    Some(entries_path(&encode([("generation", generation), ("hook", story.hook.as_str())].into_iter())))
 }
 
 fn entries_of(answer: &StoryAnswer) -> BTreeSet<i64> {

@@ -80,16 +80,20 @@ impl Operations {
     pub(super) async fn continued(&self, action: NewAction, row: Option<i64>) -> Result<NewAction, Error> {
         let Some(id) = row else { return Ok(action) };
         let begun = self.shared.store.action(id).await?.ok_or(Error::NoAction(id))?;
-        let oldest = self.shared.store.now().await?.saturating_sub(MAX_ACTION_TIME);
-        let is_same = begun.action == action.kind.name()
-            && begun.who == action.who
-            && begun.filter == action.filter
-            && begun.target == action.target;
-        if !is_same || begun.at < oldest {
+        if !is_part(&action, &begun, self.shared.store.now().await?) {
             return Err(Error::NoAction(id));
         }
         Ok(NewAction { row, ..action })
     }
+}
+
+/// Whether a piece belongs to this action, which the same caller began some hours ago at most.
+fn is_part(piece: &NewAction, begun: &ActionRow, now: i64) -> bool {
+    begun.action == piece.kind.name()
+        && begun.who == piece.who
+        && begun.filter == piece.filter
+        && begun.target == piece.target
+        && begun.at >= now.saturating_sub(MAX_ACTION_TIME)
 }
 
 impl NewAction {
@@ -155,5 +159,59 @@ impl TryFrom<ActionRow> for AuditRecord {
             ids,
             note: row.note,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::AccessRole;
+
+    const HOUR: i64 = 3_600 * 1_000_000;
+
+    fn row(who: Option<&str>, filter: Option<&str>) -> ActionRow {
+        ActionRow {
+            id: 7,
+            at: 100 * HOUR,
+            who: who.map(str::to_owned),
+            action: "drop".to_owned(),
+            filter: filter.map(str::to_owned),
+            target: None,
+            entries: 2,
+            note: None,
+            listed: Some("9,10,8".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_piece_has_the_caller_and_the_filter_of_its_action() {
+        let anna = Caller::named("anna".into(), AccessRole::Operate);
+        let piece = NewAction::by(&anna, ActionKind::Drop);
+        let begun = row(Some("anna"), None);
+        let now = 100 * HOUR;
+        assert!(is_part(&piece, &begun, now));
+        assert!(is_part(&piece, &begun, now + 12 * HOUR));
+        assert!(!is_part(&piece, &begun, now + 12 * HOUR + 1), "too old");
+        assert!(!is_part(&piece, &row(Some("bert"), None), now));
+        assert!(!is_part(&piece, &row(None, None), now));
+        assert!(!is_part(&NewAction::by(&Caller::unnamed(), ActionKind::Drop), &begun, now));
+        assert!(!is_part(&NewAction::by(&anna, ActionKind::Replay), &begun, now));
+        assert!(!is_part(&piece.clone().with_target("t".to_owned()), &begun, now));
+        let filter = EntryFilter { hook: Some("veo3".to_owned()), ..EntryFilter::default() };
+        let filtered = piece.with_filter(Some(&filter));
+        assert!(!is_part(&filtered, &begun, now));
+        assert!(is_part(&filtered, &row(Some("anna"), Some(r#"{"hook":"veo3"}"#)), now));
+    }
+
+    #[test]
+    fn answers_with_a_filter_that_it_knows() {
+        let record = AuditRecord::try_from(row(None, Some(r#"{"hook":"veo3"}"#))).unwrap();
+        let filter = EntryFilter { hook: Some("veo3".to_owned()), ..EntryFilter::default() };
+        assert_eq!(
+            (record.ids, record.filter, record.at.as_str()),
+            (vec![8, 9, 10], Some(filter), "1970-01-05T04:00:00.000Z")
+        );
+        let newer = AuditRecord::try_from(row(None, Some(r#"{"colour":"red"}"#))).unwrap_err().to_string();
+        assert_eq!(newer, "the filter of action 7 has a condition of a newer version: use that version");
     }
 }

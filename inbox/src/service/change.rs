@@ -13,6 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Entries in one transaction, so that no arrival waits for long.
 const MAX_ENTRIES: i64 = 500;
 
+/// The windows that one piece reads: 200,000 rows. A piece may select no entry, and the next one some.
+const MAX_WINDOWS: usize = 10;
+
 /// Selects entries by ids, or by a filter in pieces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,7 +73,7 @@ pub struct ChangePreview {
     pub would_change: Vec<StateCount>,
     /// The entries that would not change, by reason.
     pub would_refuse: Vec<RefusalCount>,
-    /// The newest selected entry, for `until`.
+    /// The newest entry that the preview covers, for `until`.
     pub until: Option<i64>,
     /// The `after` of the next piece of a long preview. The counts are then of this piece: at least so many entries would change.
     #[serde(default)]
@@ -139,16 +142,27 @@ impl Operations {
     ) -> Result<ChangePreview, Error> {
         let which = request.which(change)?;
         let mut known = 0_i64;
-        let mut until = None;
+        let mut until = match which {
+            EntrySelection::Ids(_) => None,
+            // Also in an answer without a match: the next piece may have one.
+            EntrySelection::All(_) => match request.until {
+                Some(until) => Some(until),
+                None => self.shared.store.newest().await?,
+            },
+        };
+        let (after, newest) = (request.after.unwrap_or(0), until.unwrap_or(i64::MAX));
+        let counted = self.shared.store.count(&which, after, newest).await?;
         let (mut changes, mut refuses) = (BTreeMap::<EntryState, i64>::new(), BTreeMap::<String, i64>::new());
-        for candidates in self.shared.store.count(&which).await? {
+        for candidates in counted.groups {
             let sum = match change.check(&candidates) {
                 Ok(()) => changes.entry(candidates.state).or_default(),
                 Err(why) => refuses.entry(why.to_string()).or_default(),
             };
             *sum = sum.saturating_add(candidates.count);
             known = known.saturating_add(candidates.count);
-            until = until.max(Some(candidates.id));
+            if let EntrySelection::Ids(_) = which {
+                until = until.max(Some(candidates.id));
+            }
         }
         if let EntrySelection::Ids(ids) = which {
             let unknown = i64::try_from(ids.len()).unwrap_or(i64::MAX).saturating_sub(known);
@@ -158,7 +172,7 @@ impl Operations {
         }
         let would_change = changes.into_iter().map(|(state, count)| StateCount { state, count }).collect();
         let would_refuse = refuses.into_iter().map(|(why, count)| RefusalCount { why, count }).collect();
-        Ok(ChangePreview { would_change, would_refuse, until, next: None })
+        Ok(ChangePreview { would_change, would_refuse, until, next: counted.next })
     }
 
     /// Adds the detail of entries that are not events.
@@ -191,12 +205,20 @@ impl Operations {
             EntrySelection::Ids(ids) => return Ok((ids, None)),
             EntrySelection::All(filter) => filter,
         };
-        let (after, until) = (request.after.unwrap_or(0), request.until.unwrap_or(i64::MAX));
-        let limit = request.limit.unwrap_or(MAX_ENTRIES);
-        let ids = self.shared.store.ids(&filter, only, after, until, limit).await?;
-        let is_full = i64::try_from(ids.len()).is_ok_and(|count| count == limit);
-        let next = ids.last().copied().filter(|_| is_full);
-        Ok((ids.into_iter().collect(), next))
+        let (mut after, until) = (request.after.unwrap_or(0), request.until.unwrap_or(i64::MAX));
+        let mut missing = request.limit.unwrap_or(MAX_ENTRIES);
+        let mut ids = BTreeSet::new();
+        for _ in 0..MAX_WINDOWS {
+            let selected = self.shared.store.ids(&filter, only, after, until, missing).await?;
+            missing = missing.saturating_sub(i64::try_from(selected.ids.len()).unwrap_or(i64::MAX));
+            ids.extend(selected.ids);
+            let Some(next) = selected.next else { return Ok((ids, None)) };
+            after = next;
+            if missing <= 0 {
+                break;
+            }
+        }
+        Ok((ids, Some(after)))
     }
 }
 

@@ -187,13 +187,18 @@ impl Operations {
     pub(crate) async fn list(&self, request: &ListRequest) -> Result<EntryPage, Error> {
         let limit = check_limit(request.limit, DEFAULT_LIMIT)?;
         let filter = request.filter.check()?;
-        let mut entries = self.shared.store.list(&filter, request.before, limit.saturating_add(1)).await?;
+        let listed = self.shared.store.list(&filter, request.before, limit.saturating_add(1)).await?;
+        let mut entries = listed.entries;
         let limit = usize::try_from(limit).unwrap_or_default();
         let more = entries.len() > limit;
         entries.truncate(limit);
-        let next = entries.last().filter(|_| more).map(|entry| entry.id);
+        let last = entries.last().filter(|_| more).map(|entry| entry.id);
         let entries = entries.into_iter().map(EntrySummary::try_from).collect::<Result<_, _>>()?;
-        Ok(EntryPage { entries, next, examined: false })
+        Ok(EntryPage {
+            entries,
+            next: last.or(listed.next),
+            examined: last.is_none() && listed.next.is_some(),
+        })
     }
 
     /// Shows an entry.

@@ -29,6 +29,21 @@ pub fn own_reasons() -> impl Iterator<Item = (&'static str, &'static str, &'stat
     })
 }
 
+/// The parts of a detail `FIELD: FOUND, expected EXPECTATION`.
+///
+/// ```
+/// use blobgate_inbox::service::split_detail;
+///
+/// let parts = ("video_url", "scheme is http", "https");
+/// assert_eq!(split_detail("video_url: scheme is http, expected https"), Some(parts));
+/// assert_eq!(split_detail("of tomorrow"), None);
+/// ```
+pub fn split_detail(detail: &str) -> Option<(&str, &str, &str)> {
+    let (field, rest) = detail.split_once(": ")?;
+    let (found, expected) = rest.split_once(", expected ")?;
+    Some((field, found, expected))
+}
+
 /// Selects the entries that match all of its values.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

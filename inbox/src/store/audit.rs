@@ -1,27 +1,52 @@
 //! The audit: the transaction of an operator's change writes the action too. Both stores run the same statements.
 
-use super::change::Change;
+use super::id_list::list;
 use super::{ArrivalOutcome, ReleaseResult};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Error, FromRow, query, query_as, query_scalar};
+use std::collections::BTreeSet;
 
 /// What an operator does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ActionKind {
+    /// Deliver entries again.
     Replay,
+    /// Attempt waiting entries now.
     Retry,
+    /// Deliver quarantined entries as the events that they claim.
     Release,
+    /// Deliver a quarantined entry as the event that a person names.
     ReleaseAs,
+    /// Drop entries, so that they are not delivered.
     Drop,
+    /// Delete the bodies of entries.
     Purge,
+    /// Pause a hook or an event.
     Pause,
+    /// End a pause.
     Resume,
+    /// Judge quarantined entries by today's configuration, and release those that pass.
     Reevaluate,
+    /// Call the status API now.
     Reconcile,
 }
 
 impl ActionKind {
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Replay,
+        Self::Retry,
+        Self::Release,
+        Self::ReleaseAs,
+        Self::Drop,
+        Self::Purge,
+        Self::Pause,
+        Self::Resume,
+        Self::Reevaluate,
+        Self::Reconcile,
+    ];
+
     /// The name in the store and in answers.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -35,18 +60,6 @@ impl ActionKind {
             Self::Resume => "resume",
             Self::Reevaluate => "reevaluate",
             Self::Reconcile => "reconcile",
-        }
-    }
-}
-
-impl From<Change> for ActionKind {
-    fn from(change: Change) -> Self {
-        match change {
-            Change::Replay => Self::Replay,
-            Change::Retry(_) => Self::Retry,
-            Change::Release => Self::Release,
-            Change::Drop => Self::Drop,
-            Change::Purge => Self::Purge,
         }
     }
 }
@@ -92,7 +105,7 @@ pub(crate) struct ActionRow {
     pub(crate) note: Option<String>,
     /// The first [`MAX_IDS`] of them, separated by commas.
     #[sqlx(rename = "ids")]
-    listed: Option<String>,
+    pub(crate) listed: Option<String>,
 }
 
 impl ActionRow {
@@ -103,6 +116,14 @@ impl ActionRow {
         ids.sort_unstable();
         ids
     }
+}
+
+/// An action on an entry.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub(crate) struct EntryActor {
+    pub(crate) entry_id: i64,
+    pub(crate) action: String,
+    pub(crate) who: Option<String>,
 }
 
 /// The most ids that an answer has of one action.
@@ -137,6 +158,8 @@ pub(super) trait AuditStatements {
         limit: i64,
         entry: Option<i64>,
     ) -> Result<Vec<ActionRow>, Error>;
+    async fn actions_on(&mut self, ids: &BTreeSet<i64>) -> Result<Vec<EntryActor>, Error>;
+    /// Deletes up to `limit` entries of the oldest action, and the action with the last of them. Returns the number of rows.
     async fn purge_actions(&mut self, before: i64, limit: i64) -> Result<u64, Error>;
 }
 
@@ -156,25 +179,30 @@ SELECT a.id, a.at, a.who, a.action, a.filter, a.target, a.entries, a.note, (
         SELECT entry_id FROM action_entry WHERE action_id = a.id ORDER BY entry_id LIMIT $3) AS k) AS ids
 FROM action a WHERE a.id < $1 ORDER BY a.id DESC LIMIT $2";
 
-const ACTIONS_ON: &str = "
+const ACTIONS_OF_ENTRY: &str = "
 SELECT a.id, a.at, a.who, a.action, a.filter, a.target, a.entries, a.note, (
     SELECT string_agg(CAST(k.entry_id AS text), ',') FROM (
         SELECT entry_id FROM action_entry WHERE action_id = a.id ORDER BY entry_id LIMIT $3) AS k) AS ids
 FROM action_entry e JOIN action a ON a.id = e.action_id WHERE e.entry_id = $4 AND e.action_id < $1
 ORDER BY e.action_id DESC LIMIT $2";
 
-/// The entries first: an action over a million entries must not keep a transaction open for long.
-const PURGE_ENTRIES: &str = "
-DELETE FROM action_entry WHERE (action_id, entry_id) IN (
-    SELECT k.action_id, k.entry_id FROM action a JOIN action_entry k ON k.action_id = a.id WHERE a.at <= $1 LIMIT $2{free})";
+const ACTIONS_ON: &str = "
+SELECT k.entry_id, a.action, a.who FROM action_entry k JOIN action a ON a.id = k.action_id WHERE k.entry_id IN ({ids})
+ORDER BY k.action_id";
 
-const PURGE_ACTIONS: &str = "
-DELETE FROM action WHERE id IN (SELECT id FROM action WHERE at <= $1 ORDER BY at LIMIT $2{free})
-    AND NOT EXISTS (SELECT 1 FROM action_entry k WHERE k.action_id = action.id)";
+const OLDEST: &str = "SELECT id FROM action WHERE at <= $1 ORDER BY at LIMIT 1";
 
-/// `$free` skips rows that another inbox deletes.
+/// The last of the first `$2` entries of an action: a transaction over a million entries would be too long.
+const LAST_OF_PIECE: &str = "
+SELECT max(entry_id) FROM (SELECT entry_id FROM action_entry WHERE action_id = $1 ORDER BY entry_id LIMIT $2) AS k";
+
+const PURGE_ENTRIES: &str = "DELETE FROM action_entry WHERE action_id = $1 AND entry_id <= $2";
+
+const PURGE_ACTION: &str = "DELETE FROM action WHERE id = $1";
+
+/// `$free` skips an action that another inbox deletes.
 macro_rules! auditing {
-    ($connection:ty, $free_entries:literal, $free_actions:literal) => {
+    ($connection:ty, $free:literal) => {
         impl AuditStatements for $connection {
             async fn note(&mut self, now: i64, action: &NewAction, ids: &[i64]) -> Result<i64, Error> {
                 let entries = i64::try_from(ids.len()).unwrap_or(i64::MAX);
@@ -220,18 +248,31 @@ macro_rules! auditing {
                 match entry {
                     None => query_as(ACTIONS).bind(before).bind(limit).bind(MAX_IDS).fetch_all(self).await,
                     Some(entry) => {
-                        let on = query_as(ACTIONS_ON).bind(before).bind(limit).bind(MAX_IDS).bind(entry);
+                        let on =
+                            query_as(ACTIONS_OF_ENTRY).bind(before).bind(limit).bind(MAX_IDS).bind(entry);
                         on.fetch_all(self).await
                     }
                 }
             }
 
+            async fn actions_on(&mut self, ids: &BTreeSet<i64>) -> Result<Vec<EntryActor>, Error> {
+                let sql = AssertSqlSafe(ACTIONS_ON.replace("{ids}", &list(ids)));
+                query_as(sql).persistent(false).fetch_all(self).await
+            }
+
             async fn purge_actions(&mut self, before: i64, limit: i64) -> Result<u64, Error> {
-                let mut deleted = 0_u64;
-                for (statement, free) in [(PURGE_ENTRIES, $free_entries), (PURGE_ACTIONS, $free_actions)] {
-                    let sql = AssertSqlSafe(statement.replace("{free}", free));
-                    let gone = query(sql).bind(before).bind(limit).execute(&mut *self).await?;
-                    deleted = deleted.saturating_add(gone.rows_affected());
+                let sql = AssertSqlSafe(format!("{OLDEST}{}", $free));
+                let Some(id): Option<i64> = query_scalar(sql).bind(before).fetch_optional(&mut *self).await?
+                else {
+                    return Ok(0);
+                };
+                let last: Option<i64> =
+                    query_scalar(LAST_OF_PIECE).bind(id).bind(limit).fetch_one(&mut *self).await?;
+                let entries = query(PURGE_ENTRIES).bind(id).bind(last.unwrap_or_default());
+                let mut deleted = entries.execute(&mut *self).await?.rows_affected();
+                if i64::try_from(deleted).is_ok_and(|deleted| deleted < limit) {
+                    let action = query(PURGE_ACTION).bind(id).execute(&mut *self).await?;
+                    deleted = deleted.saturating_add(action.rows_affected());
                 }
                 Ok(deleted)
             }
@@ -239,5 +280,5 @@ macro_rules! auditing {
     };
 }
 
-auditing!(SqliteConnection, "", "");
-auditing!(PgConnection, " FOR UPDATE OF k SKIP LOCKED", " FOR UPDATE SKIP LOCKED");
+auditing!(SqliteConnection, "");
+auditing!(PgConnection, " FOR UPDATE SKIP LOCKED");

@@ -3,7 +3,8 @@
 mod pace;
 mod refusal;
 
-use super::audit::{AuditStatements, NewAction};
+use super::audit::{ActionKind, AuditStatements, NewAction};
+use super::id_list::list;
 use crate::entry::{EntryState, Lane};
 pub(crate) use pace::{RetryPace, moment};
 pub(crate) use refusal::ChangeRefusal;
@@ -25,6 +26,18 @@ pub(crate) enum Change {
     Drop,
     /// Deletes payloads and service answers. The rows stay, so that a repeat is recognised.
     Purge,
+}
+
+impl From<Change> for ActionKind {
+    fn from(change: Change) -> Self {
+        match change {
+            Change::Replay => Self::Replay,
+            Change::Retry(_) => Self::Retry,
+            Change::Release => Self::Release,
+            Change::Drop => Self::Drop,
+            Change::Purge => Self::Purge,
+        }
+    }
 }
 
 /// The result of a change.
@@ -54,8 +67,7 @@ pub(crate) struct CandidateGroup {
 
 pub(super) const CANDIDATES: &str = "
 SELECT state, lane, event IS NOT NULL AS has_event, generation IS NOT NULL AS has_generation, size > 0 AS has_body,
-    answer IS NOT NULL AS has_answer, count(*) AS count, max(id) AS id
-FROM entry";
+    answer IS NOT NULL AS has_answer, count(*) AS count, max(id) AS id";
 
 impl Change {
     /// The condition for a filter: a change must not refuse a million entries one by one.
@@ -126,13 +138,6 @@ pub(super) async fn change(
         changed.action = Some(tx.note(now, action, &ids).await?);
     }
     Ok(changed)
-}
-
-/// Writes ids into a statement. The two databases bind lists in different ways.
-pub(super) fn list<'a>(ids: impl IntoIterator<Item = &'a i64>) -> String {
-    let ids: Vec<_> = ids.into_iter().map(i64::to_string).collect();
-    // `IN ()` is invalid in PostgreSQL. No entry has the id -1.
-    if ids.is_empty() { "-1".to_owned() } else { ids.join(", ") }
 }
 
 /// The due time of each entry, oldest first, as rows of VALUES.

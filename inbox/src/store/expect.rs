@@ -5,7 +5,7 @@
 
 mod sql;
 
-use super::change::list;
+use super::id_list::list;
 use super::row::Expectation;
 use crate::entry::{ExpectationState, QuarantineReason};
 use backon::{BackoffBuilder, ExponentialBuilder};

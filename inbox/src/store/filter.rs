@@ -27,17 +27,25 @@ pub(crate) enum Restriction {
     Applicable(Change),
     /// They can be reevaluated.
     Reevaluable,
-    #[cfg(test)]
+    /// No restriction.
     All,
 }
 
 impl Restriction {
+    /// The state of every entry that it permits, if there is one.
+    pub(super) fn state(self) -> Option<EntryState> {
+        match self {
+            Self::Applicable(Change::Retry(_)) => Some(EntryState::Waiting),
+            Self::Applicable(Change::Release) | Self::Reevaluable => Some(EntryState::Quarantined),
+            Self::Applicable(Change::Replay | Change::Drop | Change::Purge) | Self::All => None,
+        }
+    }
+
     /// The condition in SQL.
     pub(super) fn condition(self) -> &'static str {
         match self {
             Self::Applicable(change) => change.applies_to(),
             Self::Reevaluable => "state = 'quarantined' AND size > 0",
-            #[cfg(test)]
             Self::All => "true",
         }
     }

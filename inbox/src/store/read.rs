@@ -2,19 +2,22 @@
 
 mod find;
 mod follow;
+pub(super) mod scan;
+mod select;
 pub(super) mod story;
 
-use super::change::{CANDIDATES, CandidateGroup, list};
+use super::id_list::list;
 use super::row::{
-    AttemptRow, DatedPause, EntryGroup, EntryRow, EntrySelection, Expectation, QuarantinedEntry, StoredHead,
-    StoredPayload,
+    AttemptRow, DatedPause, EntryGroup, EntryRow, Expectation, QuarantinedEntry, StoredHead, StoredPayload,
 };
-use super::{Filter, Restriction, SearchKey, expect};
-use crate::entry::{Lane, QuarantineReason};
+use super::{Filter, SearchKey, expect};
+use crate::entry::QuarantineReason;
 use blobgate::event::Kind;
 pub(super) use find::MAX_SEARCHED;
 use follow::{CommitOrder, PayloadRow, PlacedEntry, page};
 pub(crate) use follow::{Cursor, FollowPage};
+pub(super) use select::SelectStatements;
+pub(crate) use select::{CountedEntries, ListedEntries, SelectedIds};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Error, query_as, query_scalar};
@@ -95,15 +98,10 @@ macro_rules! bind {
         query
     }};
 }
+use bind;
 
 /// The statements of reads.
 pub(super) trait ReadStatements {
-    async fn list(
-        &mut self,
-        filter: &Filter,
-        before: Option<i64>,
-        limit: i64,
-    ) -> Result<Vec<EntryRow>, Error>;
     async fn show(&mut self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>, Error>;
     async fn quarantined(&mut self, id: i64) -> Result<Option<QuarantinedEntry>, Error>;
     async fn attempts(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<AttemptRow>>, Error>;
@@ -118,15 +116,6 @@ pub(super) trait ReadStatements {
     async fn payloads(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, StoredPayload>, Error>;
     async fn headers(&mut self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Vec<u8>>, Error>;
     async fn entry_groups(&mut self, since: i64) -> Result<Vec<EntryGroup>, Error>;
-    async fn count(&mut self, selection: &EntrySelection) -> Result<Vec<CandidateGroup>, Error>;
-    async fn ids(
-        &mut self,
-        filter: &Filter,
-        restriction: Restriction,
-        after: i64,
-        until: i64,
-        limit: i64,
-    ) -> Result<Vec<i64>, Error>;
     async fn knows_hook(&mut self, hook: &str) -> Result<bool, Error>;
     async fn oldest_waiting(&mut self) -> Result<Vec<(String, i64)>, Error>;
     async fn paused(&mut self) -> Result<Vec<DatedPause>, Error>;
@@ -147,22 +136,6 @@ pub(super) trait ReadStatements {
 macro_rules! reading {
     ($connection:ty, $order:expr) => {
         impl ReadStatements for $connection {
-            async fn list(
-                &mut self,
-                filter: &Filter,
-                before: Option<i64>,
-                limit: i64,
-            ) -> Result<Vec<EntryRow>, Error> {
-                let mut conditions = Conditions::of(filter);
-                if let Some(before) = before {
-                    conditions.add("id <", BoundValue::Number(before));
-                }
-                let limit = conditions.placeholder(BoundValue::Number(limit));
-                let text = &conditions.text;
-                let sql = format!("SELECT {COLUMNS} FROM entry WHERE {text} ORDER BY id DESC LIMIT {limit}");
-                bind!(query_as(AssertSqlSafe(sql)), conditions).fetch_all(self).await
-            }
-
             async fn show(&mut self, id: i64) -> Result<Option<(EntryRow, Option<StoredPayload>)>, Error> {
                 let sql = format!("SELECT {COLUMNS} FROM entry WHERE id = $1");
                 let entry = query_as(AssertSqlSafe(sql)).bind(id).fetch_optional(&mut *self).await?;
@@ -237,32 +210,6 @@ macro_rules! reading {
                 query_as(ENTRY_GROUPS).bind(since.saturating_sub(super::SUM_SPAN)).fetch_all(self).await
             }
 
-            async fn count(&mut self, selection: &EntrySelection) -> Result<Vec<CandidateGroup>, Error> {
-                let conditions = Conditions::selected(selection);
-                let sql = format!("{CANDIDATES} WHERE {} GROUP BY 1, 2, 3, 4, 5, 6", conditions.text);
-                bind!(query_as(AssertSqlSafe(sql)), conditions).fetch_all(self).await
-            }
-
-            async fn ids(
-                &mut self,
-                filter: &Filter,
-                restriction: Restriction,
-                after: i64,
-                until: i64,
-                limit: i64,
-            ) -> Result<Vec<i64>, Error> {
-                let mut conditions = Conditions::of(filter);
-                conditions.add("id >", BoundValue::Number(after));
-                conditions.add("id <=", BoundValue::Number(until));
-                let limit = conditions.placeholder(BoundValue::Number(limit));
-                let (text, restriction) = (&conditions.text, restriction.condition());
-                let sql =
-                    format!("SELECT id FROM entry WHERE {text} AND {restriction} ORDER BY id LIMIT {limit}");
-                let rows: Vec<(i64,)> =
-                    bind!(query_as(AssertSqlSafe(sql)), conditions).fetch_all(self).await?;
-                Ok(rows.into_iter().map(|(id,)| id).collect())
-            }
-
             async fn knows_hook(&mut self, hook: &str) -> Result<bool, Error> {
                 query_scalar(KNOWS_HOOK).bind(hook).fetch_one(self).await
             }
@@ -318,32 +265,27 @@ reading!(SqliteConnection, CommitOrder::Ids);
 reading!(PgConnection, CommitOrder::Transactions);
 
 /// A condition with placeholders, and their values. No text of a client becomes part of a statement.
-struct Conditions {
+pub(super) struct Conditions {
     text: String,
-    values: Vec<BoundValue>,
+    pub(super) values: Vec<BoundValue>,
 }
 
-enum BoundValue {
+pub(super) enum BoundValue {
     Text(String),
     Number(i64),
 }
 
 impl Conditions {
-    fn selected(selection: &EntrySelection) -> Self {
-        match selection {
-            EntrySelection::Ids(ids) => Self { text: format!("id IN ({})", list(ids)), values: Vec::new() },
-            EntrySelection::All(filter) => Self::of(filter),
-        }
-    }
-
-    fn of(filter: &Filter) -> Self {
+    pub(super) fn of(filter: &Filter) -> Self {
         let mut conditions = Self { text: "true".to_owned(), values: Vec::new() };
-        // A literal, because partial indexes exist for some states. The texts are constants.
+        // Literals, because partial indexes exist for some states and lanes. The texts are constants.
         if let Some(state) = filter.state {
             conditions.text.push_str(&format!(" AND state = '{state}'"));
         }
+        if let Some(lane) = filter.lane {
+            conditions.text.push_str(&format!(" AND lane = '{}'", lane.name()));
+        }
         for (column, value) in [
-            ("lane =", filter.lane.map(Lane::name)),
             ("event =", filter.event.map(Kind::name)),
             ("reason =", filter.reason.as_ref().map(QuarantineReason::as_str)),
             ("hook =", filter.hook.as_deref()),

@@ -161,7 +161,7 @@ impl DriverStore {
     }
 
     async fn ids(&self) -> Vec<i64> {
-        self.driver().ids(&Filter::default(), Restriction::All, 0, i64::MAX, 1_000).await.unwrap()
+        self.driver().ids(&Filter::default(), Restriction::All, 0, i64::MAX, 1_000).await.unwrap().ids
     }
 
     /// The number of replays of each entry.
@@ -304,9 +304,11 @@ macro_rules! in_both {
 }
 
 mod attempts;
+mod audit;
 mod claim;
 mod expect;
 mod find;
+mod list;
 mod notification;
 mod sums;
 
@@ -343,7 +345,7 @@ in_both! {
         assert_eq!(test.claim(FAILED).await.len(), 0);
         assert_eq!(test.claim_one(COMPLETED).await.supersedes, Some(Superseded::Failed));
         // Without the end, retention would keep its body forever.
-        let rows = test.driver().list(&Filter::default(), None, 10).await.unwrap();
+        let rows = test.driver().list(&Filter::default(), None, 10).await.unwrap().entries;
         let [completed, failed] = rows.as_slice() else { panic!("{rows:?}") };
         assert_eq!((failed.state, failed.superseded_by), (EntryState::Superseded, Some(completed.id)));
         assert!(failed.ended_at.is_some() && completed.superseded_by.is_none());
@@ -361,10 +363,10 @@ in_both! {
         assert!(matches!(test.driver().next_call(budget).await.unwrap(), NextCall::Call(_)));
         assert!(!test.driver().take_call(budget).await.unwrap());
         assert_eq!(test.driver().calls_in_minute().await.unwrap(), 2);
-        // Calls of an older minute, and of a clock that was ahead.
+        // Calls of an older window, and of a clock that was ahead.
         for moved in [
-            "UPDATE provider_call SET at = at - 60000001",
-            "UPDATE provider_call SET at = at + 180000001",
+            "UPDATE provider_call SET at = at - 66000001",
+            "UPDATE provider_call SET at = at + 198000001",
         ] {
             test.sql(moved).await;
             assert_eq!(test.driver().calls_in_minute().await.unwrap(), 0);

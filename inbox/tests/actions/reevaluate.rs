@@ -83,10 +83,11 @@ async fn lists_what_would_change_and_changes_it(site: ActionSite) {
     assert_eq!(site.state(1).await, "quarantined", "a list changes nothing");
     // An entry that arrives behind the list stays.
     site.quarantined(&generation(5), "result-url-denied").await;
+    let later = site.id_of(&generation(5)).await;
     let done = site.apply(&list).await;
     done.shows(200, &["2 entries passed", "Entries 1, 3"]);
     done.lacks("More entries match");
-    for (id, state) in [(1, "superseded"), (2, "quarantined"), (3, "superseded"), (5, "quarantined")] {
+    for (id, state) in [(1, "superseded"), (2, "quarantined"), (3, "superseded"), (later, "quarantined")] {
         assert_eq!(site.state(id).await, state, "{id}");
     }
     assert_eq!(site.audit().await, [("reevaluate".to_owned(), 2, vec![1, 3])]);
@@ -130,7 +131,11 @@ async fn names_what_is_wrong_with_a_configuration_and_shows_none_of_it() {
             400,
             "cannot load the gate",
         ),
-        (&[("config", &with_key("{version: 1, environment: KEY, hooks: []}"))], 400, "cannot load the gate"),
+        (
+            &[("config", &with_key("{version: 1, environment: x, hooks: [{name: veo3, key: KEY}]}"))],
+            400,
+            "cannot load the gate",
+        ),
         (&[("config", &good), ("waive", "json-invalid")], 400, "cannot waive \"json-invalid\""),
         (&[("config", &good), ("step", "both")], 400, "unknown step"),
         (&[("config", &good), ("colour", "red")], 400, "unknown filter \"colour\""),
@@ -141,7 +146,7 @@ async fn names_what_is_wrong_with_a_configuration_and_shows_none_of_it() {
         assert!(!answer.text.contains(SECRET), "{}", answer.text);
     }
     let kind = format!("multipart/form-data; boundary={BOUNDARY}");
-    site.post_as(REEVALUATE, &kind, "no form").await.shows(400, &["the form cannot be read"]);
+    site.post_as(REEVALUATE, &kind, "no form").await.shows(415, &["the body is no form"]);
     for selection in ["", "ids=x", "colour=red", "ids=1&state=dead"] {
         site.get(&format!("{REEVALUATE}?{selection}")).await.shows(400, &[]);
     }
@@ -166,5 +171,5 @@ async fn takes_a_large_allowlist() {
     site.apply(&list).await.shows(200, &["1 entry passed"]);
     let huge = " ".repeat((64 << 20) + 1);
     let refused = site.upload(&[("ids".to_owned(), "1".to_owned()), ("config".to_owned(), huge)]).await;
-    refused.shows(413, &["the form cannot be read"]);
+    refused.shows(413, &["larger than the page takes"]);
 }

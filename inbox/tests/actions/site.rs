@@ -197,6 +197,13 @@ impl ActionSite {
         self.entry(id).await["state"].as_str().unwrap().to_owned()
     }
 
+    /// The newest entry of a generation. A preview takes numbers, too, so they have gaps.
+    pub(crate) async fn id_of(&self, generation: &str) -> i64 {
+        let path = format!("/entries?generation={generation}");
+        let (_, page) = self.api(Method::GET, &path, &Value::Null).await;
+        page["entries"][0]["id"].as_i64().unwrap()
+    }
+
     /// The rows of the audit, the newest first: action, number of entries, ids.
     pub(crate) async fn audit(&self) -> Vec<(String, i64, Vec<i64>)> {
         let (status, page) = self.api(Method::GET, "/audit", &Value::Null).await;

@@ -1,7 +1,7 @@
 //! Paths in logs and traces. A path contains the callback token.
 
 use super::super::cursor::{Spot, YamlCursor};
-use super::bootstrap::{BootstrapView, Extent, ManagerView};
+use super::bootstrap::{BootstrapView, ClusterView, Extent, ManagerView};
 use super::catalog::{CLIENT_SAMPLING, LOGGED_PATH, TRACED_PATH};
 use super::reporter::Reporter;
 use super::ungated::removes;
@@ -12,7 +12,7 @@ pub(super) fn check(bootstrap: &BootstrapView<'_>, reporter: &mut Reporter) {
     for (manager, gate) in bootstrap.gated() {
         let has_token = gate.takes_tokens();
         for log in logs(bootstrap, manager) {
-            check_log(&log, has_token, reporter);
+            check_log(bootstrap, &log, has_token, reporter);
         }
         if let Some(tracing) = manager.get("tracing") {
             check_tracing(&tracing, has_token, reporter);
@@ -46,7 +46,7 @@ fn logs<'y>(bootstrap: &BootstrapView<'y>, manager: &ManagerView<'y>) -> Vec<Yam
     own.into_iter().chain(listener).chain(routers).collect()
 }
 
-fn check_log(log: &YamlCursor<'_>, has_token: bool, reporter: &mut Reporter) {
+fn check_log(bootstrap: &BootstrapView<'_>, log: &YamlCursor<'_>, has_token: bool, reporter: &mut Reporter) {
     let Some((kind, fields)) = log.get("typed_config").and_then(|any| any.message()) else { return };
     let mut texts = Vec::new();
     fields.texts(&mut texts);
@@ -64,11 +64,18 @@ fn check_log(log: &YamlCursor<'_>, has_token: bool, reporter: &mut Reporter) {
                 reporter,
             );
         }
-        "HttpGrpcAccessLogConfig" => {
+        "HttpGrpcAccessLogConfig" if !is_for_this_machine(bootstrap, &fields) => {
             report(log.spot(), "sends each request's path to the log's server", has_token, reporter);
         }
         _ => {}
     }
+}
+
+/// Whether a gRPC log goes to this machine alone, as to the inbox, which reads no path.
+fn is_for_this_machine(bootstrap: &BootstrapView<'_>, fields: &YamlCursor<'_>) -> bool {
+    let cluster = fields.at(&["common_config", "grpc_service", "envoy_grpc", "cluster_name"]);
+    let cluster = cluster.as_ref().and_then(YamlCursor::text);
+    cluster.and_then(|name| bootstrap.cluster(name)).is_some_and(ClusterView::is_local)
 }
 
 fn report(at: Spot, wrong: &str, has_token: bool, reporter: &mut Reporter) {

@@ -3,10 +3,10 @@
 use super::ending::{EndingReport, ExplainVerdict, OutcomeReport, ResponseReport};
 use super::{ExplainReport, RequestReport, Subject};
 use crate::explain::mask::ShownHeader;
-use crate::explain::reason::split_detail;
 use crate::output::{escape, print_styled};
 use crate::paint::Paint;
 use crate::table::{Side, lines};
+use blobgate_inbox::service::split_detail;
 
 const COLUMNS: [(&str, Side); 3] = [("STAGE", Side::Left), ("VERDICT", Side::Left), ("SAW", Side::Left)];
 

@@ -73,7 +73,7 @@ impl EnvoyContext {
                 failed,
                 quarantined: Some(quarantined),
             },
-            ports: PortsContext { services: 8090, metrics: 9901, inbox: 9084, admin: 9085 },
+            ports: PortsContext { services: 8090, metrics: 9901, inbox: 9084, admin: 9085, access_log: 9087 },
         }
     }
 }

@@ -77,12 +77,12 @@ pub(super) fn inbox_arguments() -> Vec<OsString> {
 
 /// The usual port, if it is free, and else another one.
 fn address(setup: &Setup) -> Result<SocketAddr, Error> {
-    let ports = setup.ports;
-    let own = [setup.listen.port(), ports.services, ports.metrics, ports.inbox, ports.admin];
+    let is_own =
+        |port: u16| setup.listen.port() == port || setup.ports.named().iter().any(|(_, own)| *own == port);
     let free = |port: u16| -> io::Result<SocketAddr> {
         TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr()
     };
-    if !own.contains(&USUAL_PORT)
+    if !is_own(USUAL_PORT)
         && let Ok(address) = free(USUAL_PORT)
     {
         return Ok(address);
@@ -90,7 +90,7 @@ fn address(setup: &Setup) -> Result<SocketAddr, Error> {
     loop {
         let address =
             free(0).map_err(|why| Error::Unprepared { place: "the sandbox".to_owned(), why: why.into() })?;
-        if !own.contains(&address.port()) {
+        if !is_own(address.port()) {
             return Ok(address);
         }
     }

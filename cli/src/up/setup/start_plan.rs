@@ -26,6 +26,7 @@ impl PreparedSetup {
         let mut listeners: Vec<SocketAddr> = envoy_listeners.iter().map(|(_, at)| *at).collect();
         listeners.push(self.inbox_address("BLOBGATE_INBOX_LISTEN", setup.ports.inbox));
         listeners.push(admin);
+        listeners.push(self.inbox_address("BLOBGATE_INBOX_ACCESS_LOG", setup.ports.access_log));
 
         let answers = |what, url: String| Probe { what, ready: ReadyWhen::InitAnswers(url) };
         let mut probes = Vec::new();

@@ -54,7 +54,7 @@ async fn refuses_wrong_requests(place: TestStore) {
         (
             post("/release", json!({"id": 1})),
             400,
-            "the body is wrong: unknown field `id`, expected one of `ids`, `filter`, `after`, `until`, `limit`, `dry_run` at line 1 column 5",
+            "the body is wrong: unknown field `id`, expected one of `ids`, `filter`, `after`, `until`, `limit`, `action`, `dry_run` at line 1 column 5",
         ),
         (
             post("/release", json!({"as": "completed", "ids": [1]})),
@@ -105,16 +105,21 @@ async fn changes_in_chunks(place: TestStore) {
     for number in 0..5 {
         stored.push(inbox.stored(&ForwardedDelivery::quarantined(number)).await);
     }
-    let drop = async |after: Option<i64>, until: Option<i64>| {
-        let what = json!({"filter": {"state": "quarantined"}, "after": after, "until": until, "limit": 2});
+    let drop = async |after: Option<i64>, until: Option<i64>, action: &Value| {
+        let what = json!({"filter": {"state": "quarantined"}, "after": after, "until": until, "limit": 2, "action": action});
         inbox.call(Method::POST, "/drop", &what).await.1
     };
-    let first = drop(None, Some(stored[3])).await;
-    assert_eq!(first, json!({"changed": stored[..2], "refused": [], "next": stored[1]}));
-    let second = drop(Some(stored[1]), Some(stored[3])).await;
-    assert_eq!(second, json!({"changed": stored[2..4], "refused": [], "next": stored[3]}));
-    let last = drop(Some(stored[3]), Some(stored[3])).await;
-    assert_eq!(last, json!({"changed": [], "refused": [], "next": null}));
+    let first = drop(None, Some(stored[3]), &Value::Null).await;
+    let action = &first["action"];
+    assert_eq!(first, json!({"changed": stored[..2], "refused": [], "next": stored[1], "action": action}));
+    let second = drop(Some(stored[1]), Some(stored[3]), action).await;
+    assert_eq!(second, json!({"changed": stored[2..4], "refused": [], "next": stored[3], "action": action}));
+    let last = drop(Some(stored[3]), Some(stored[3]), action).await;
+    assert_eq!(last, json!({"changed": [], "refused": [], "next": null, "action": action}));
+    let (_, audit) = inbox.call(Method::GET, "/audit", &Value::Null).await;
+    let row = &audit["actions"][0];
+    assert_eq!((&row["id"], &row["entries"], &row["ids"]), (action, &json!(4), &json!(stored[..4])));
+    assert_eq!(audit["actions"].as_array().unwrap().len(), 1, "{audit}");
     assert_eq!(inbox.entries("state=quarantined").await.len(), 1);
 }
 
@@ -131,6 +136,7 @@ async fn previews_without_a_change(place: TestStore) {
         "would_change": [{"state": "quarantined", "count": 1}],
         "would_refuse": [{"why": "it claims no event: name it with `blobgate inbox release ID --as completed`, or failed or timeout", "count": 1}],
         "until": newest,
+        "next": null,
     });
     let what = json!({"filter": {"hook": "veo3"}, "dry_run": true});
     assert_eq!(inbox.call(Method::POST, "/release", &what).await, (200, expected.clone()));

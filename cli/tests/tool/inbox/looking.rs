@@ -3,7 +3,8 @@
 use super::{CLIENT, ForwardedDelivery, RunningInbox, TestStore, generation, on_each_store, until};
 use crate::running::text;
 use blobgate::contract::{Verdict, header};
-use serde_json::Value;
+use reqwest::Method;
+use serde_json::{Value, json};
 
 on_each_store! {
     lists_by_filter
@@ -95,7 +96,7 @@ async fn lists_in_pages(place: TestStore) {
     let before = stored[1].to_string();
     assert_eq!(
         text(&output.stderr),
-        format!("more entries match. Pass --before {before}, or a higher --limit\n")
+        format!("older entries may match. Pass --before {before}, or a higher --limit\n")
     );
     let output = inbox.command(&["ls", "--limit", "3", "--before", &before, "--json"]);
     assert!(output.stderr.is_empty());
@@ -233,4 +234,27 @@ async fn counts_by_route(place: TestStore) {
     assert!(message.contains("\npaused          completed of every hook since 20"), "{message}");
     let json: Value = serde_json::from_slice(&inbox.command(&["stats", "--json"]).stdout).unwrap();
     assert_eq!(json["pauses"][0]["event"], "completed");
+}
+
+/// A list, a preview and a change each reach entries behind 20,000 other ones.
+#[blobgate_testkit::needs(Sqlite3)]
+#[tokio::test(flavor = "multi_thread")]
+async fn finds_old_entries_among_many() {
+    let place = TestStore::sqlite();
+    blobgate_testkit::fill(place.url(), 60_000);
+    let inbox = RunningInbox::start(place).await;
+    let page = inbox.get("/entries?job=order-10000").await;
+    assert_eq!(page, json!({"entries": [], "next": 40_001, "examined": true}));
+    let listed = inbox.lines(&["ls", "--job", "order-10000", "--json"]);
+    let ids: Vec<_> =
+        listed.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone()).collect();
+    assert_eq!(ids, [30_002, 30_001, 30_000]);
+    let what = json!({"filter": {"job": "order-10000"}, "dry_run": true});
+    let preview = inbox.call(Method::POST, "/replay", &what).await.1;
+    assert_eq!(preview, json!({"would_change": [], "would_refuse": [], "until": 60_000, "next": 20_000}));
+    let replayed = inbox.lines(&["replay", "--job", "order-10000", "--yes", "--json"]);
+    let replayed: Value = serde_json::from_str(&replayed.concat()).unwrap();
+    assert_eq!(replayed["changed"], json!([30_000, 30_001]));
+    let output = inbox.command(&["ls", "--job", "none"]);
+    assert_eq!((text(&output.stdout).as_str(), text(&output.stderr).as_str()), ("", "no entry matches\n"));
 }

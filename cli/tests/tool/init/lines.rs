@@ -39,11 +39,11 @@ fn curl_gives_a_first_signed_event() {
         let made = ["my gate", "--host", host, "--listen", &listen, "--service", &service];
         succeeds(&init(work.path(), &[made.as_slice(), &["--api-key-file", "none"]].concat()));
         let setup = work.path().join("my gate/blobgate.yaml");
-        let [services, metrics, inbox, admin] = [(); 4].map(|()| free_port());
+        let [services, metrics, inbox, admin, access_log] = [(); 5].map(|()| free_port());
         let mut file = OpenOptions::new().append(true).open(&setup).unwrap();
         writeln!(
             file,
-            "module_file: {}\nports: {{services: {services}, metrics: {metrics}, inbox: {inbox}, admin: {admin}}}",
+            "module_file: {}\nports: {{services: {services}, metrics: {metrics}, inbox: {inbox}, admin: {admin}, access_log: {access_log}}}",
             fs::canonicalize(module()).unwrap().display(),
         )
         .unwrap();

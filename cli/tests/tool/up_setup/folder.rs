@@ -66,13 +66,14 @@ impl SetupFolder {
              services: {{completed: \"{service}\", failed: \"{service}\"}}\n\
              inbox: {{store: \"sqlite:inbox.db\"}}\n\
              module_file: {}\n\
-             ports: {{services: {}, metrics: {}, inbox: {}, admin: {}}}\n",
+             ports: {{services: {}, metrics: {}, inbox: {}, admin: {}, access_log: {}}}\n",
             self.edge,
             fs::canonicalize(module()).unwrap().display(),
             self.services,
             self.metrics,
             self.inbox,
-            self.admin
+            self.admin,
+            free_port()
         )
     }
 

@@ -49,7 +49,8 @@ pub(super) struct RefusedView {
 #[derive(Serialize)]
 struct RemedyView {
     text: &'static str,
-    link: String,
+    /// Nothing if the action is on each entry's own view.
+    link: Option<String>,
 }
 
 pub(super) async fn show(
@@ -154,6 +155,10 @@ impl RemedyView {
     fn of(why: &str, selection: &ChangeRequest) -> Option<Self> {
         let (_, command) = why.split_once("`blobgate inbox ")?;
         let is_as = command.contains(" --as ");
+        // An event belongs to one entry.
+        if is_as && selection.ids.as_ref().is_none_or(|ids| ids.len() != 1) {
+            return Some(Self { text: "Open each entry, and release it as an event.", link: None });
+        }
         let (path, text) = match command.split(' ').next()? {
             "release" if is_as => ("release-as", "Release as an event"),
             "release" => ("release", "Release"),
@@ -161,10 +166,7 @@ impl RemedyView {
             "retry" => ("retry", "Retry"),
             _ => return None,
         };
-        // An event belongs to one entry.
-        if is_as && selection.ids.as_ref().is_none_or(|ids| ids.len() != 1) {
-            return None;
-        }
-        Some(Self { text, link: link(&format!("/page/actions/{path}"), &pairs(selection)) })
+        let link = link(&format!("/page/actions/{path}"), &pairs(selection));
+        Some(Self { text, link: Some(link) })
     }
 }

@@ -50,12 +50,12 @@ impl PageAction {
     pub(super) const fn next(self) -> &'static str {
         match self {
             Self::Change(EntryAction::Replay | EntryAction::Retry | EntryAction::Release)
-            | Self::ReleaseAs => "The inbox delivers the events now. An entry shows its attempts.",
+            | Self::ReleaseAs => "The events wait for their delivery. An entry shows its attempts.",
             Self::Change(EntryAction::Drop) => "The inbox does not deliver these events.",
             Self::Change(EntryAction::Purge) => "The bodies are deleted.",
             Self::Reevaluate => {
-                "An entry that passes is delivered now. An entry that needs a confirmation stays quarantined until the status \
-                 API confirms it."
+                "An entry that passes waits for its delivery. An entry that needs a confirmation stays quarantined until the \
+                 status API confirms it."
             }
             Self::Pause => {
                 "Running attempts finish. The inbox still stores events, and their senders get 200."

@@ -1,5 +1,5 @@
 "use strict";
-// Refreshes the regions marked with `data-live` when the inbox says that something changed. The page works without it.
+// Refreshes the regions marked with `data-live` when the inbox reports a change. The page works without it.
 (() => {
   const MIN_PAUSE = 3000; // between two refreshes
   const TICK = 30000; // words such as "3 min ago" grow old
@@ -77,11 +77,14 @@
     busy = true;
     begun = Date.now();
     try {
-      const response = await fetch(location.href, { credentials: "same-origin", redirect: "follow", headers: { accept: "text/html" } });
+      const address = new URL(location.href);
+      address.hash = "";
+      address.searchParams.delete("body"); // the body does not change, and may be large
+      const response = await fetch(address, { credentials: "same-origin", redirect: "follow", headers: { accept: "text/html" } });
       // Signed out, or gone: the person sees that at the next click, and reads what is here until then.
       if (response.ok && !response.redirected) swap(new DOMParser().parseFromString(await response.text(), "text/html"));
     } catch (_) {
-      // The stream says that the inbox is away.
+      // The stream shows that the inbox is away.
     } finally {
       cost = Date.now() - begun;
       busy = false;

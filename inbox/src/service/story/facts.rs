@@ -3,7 +3,7 @@
 use super::ComparedVerdict;
 use super::words::quoted;
 use crate::entry::{EntryState, ExpectationState, Lane};
-use crate::store::{AttemptRow, DatedPause, EntryRow, Expectation, Pause};
+use crate::store::{ActionKind, AttemptRow, DatedPause, EntryRow, Expectation, Pause};
 use std::collections::BTreeMap;
 
 /// The stored facts about a generation, or about an entry without one.
@@ -45,6 +45,8 @@ pub(super) struct StoryEntry {
     pub(super) attempts: Vec<AttemptRow>,
     /// Whether the reconciler fetched it.
     pub(super) is_reconciled: bool,
+    /// The last action of each kind on it, with the name of the caller's token.
+    pub(super) actors: BTreeMap<String, Option<String>>,
 }
 
 /// The failing service of a route.
@@ -57,6 +59,11 @@ pub(super) struct RouteTrouble {
 }
 
 impl StoryEntry {
+    /// Who did this last: the name of a token, or `a person` without sign-in and after the audit's 400 days.
+    pub(super) fn actor(&self, action: ActionKind) -> &str {
+        self.actors.get(action.name()).and_then(|who| who.as_deref()).unwrap_or("a person")
+    }
+
     /// Whether the last recorded attempt delivered it.
     pub(super) fn ends_with_success(&self) -> bool {
         self.attempts.last().is_some_and(is_success)

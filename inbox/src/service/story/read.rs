@@ -8,7 +8,7 @@ use crate::service::Operations;
 use crate::service::error::Error;
 use crate::store::{EntryRow, EntrySelection, Expectation, Filter, MAX_FOUND, SearchKey};
 use blobgate::contract::{EventSource, header};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The places of stories, the newest first.
 pub(super) struct FoundPlaces {
@@ -101,8 +101,12 @@ impl Operations {
             SearchKey::RequestId(_) => return Ok(0),
         };
         let filter = Filter { hook: hook.map(str::to_owned), ..filter };
-        let groups = self.shared.store.count(&EntrySelection::All(filter)).await?;
-        let all = groups.iter().fold(0_i64, |sum, group| sum.saturating_add(group.count));
+        let (selection, mut all, mut after) = (EntrySelection::All(filter), 0_i64, Some(0));
+        while let Some(from) = after {
+            let counted = self.shared.store.count(&selection, from, i64::MAX).await?;
+            all = counted.groups.iter().fold(all, |sum, group| sum.saturating_add(group.count));
+            after = counted.next;
+        }
         Ok(all.saturating_sub(found).max(0))
     }
 
@@ -154,13 +158,18 @@ impl Operations {
         let ids: BTreeSet<i64> = rows.iter().map(|row| row.id).collect();
         let headers = store.headers(&ids).await?;
         let mut attempts = store.attempts(&ids).await?;
+        let mut actors: BTreeMap<i64, BTreeMap<String, Option<String>>> = BTreeMap::new();
+        for action in store.actions_on(&ids).await? {
+            actors.entry(action.entry_id).or_default().insert(action.action, action.who);
+        }
         let fetched = expectation.as_ref().and_then(|expectation| fetched(expectation, &rows));
         let mut entries = Vec::new();
         for row in rows {
             let attempts = attempts.remove(&row.id).unwrap_or_default();
             let is_reconciled =
                 headers.get(&row.id).map_or(fetched == Some(row.id), |headers| is_reconciled(headers));
-            entries.push(StoryEntry { row, attempts, is_reconciled });
+            let actors = actors.remove(&row.id).unwrap_or_default();
+            entries.push(StoryEntry { row, attempts, is_reconciled, actors });
         }
         let troubles = self.troubles(&entries);
         Ok(StoryFacts {

@@ -5,7 +5,7 @@ use super::words::{call_answer, counted, pause_subject, reason, span};
 use super::{GenerationStory, StoryEvent, StoryLine, next};
 use crate::entry::{EntryState, Lane, Superseded};
 use crate::service::time;
-use crate::store::{AttemptRow, EntryRow, Expectation};
+use crate::store::{ActionKind, AttemptRow, EntryRow, Expectation};
 
 /// A line and its time, before it is written as text.
 struct DatedLine {
@@ -115,6 +115,9 @@ impl StoryFacts {
         if row.lane == Lane::Quarantine && row.state == EntryState::Superseded {
             let why = row.answer.as_deref().and_then(|answer| answer.strip_prefix("released: "));
             let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+            let acted = [ActionKind::ReleaseAs, ActionKind::Reevaluate];
+            let who = acted.iter().find_map(|action| entry.actors.get(action.name())?.as_deref());
+            let why = format!("{}{why}", who.map(|who| format!(" by {who}")).unwrap_or_default());
             let text = match row.superseded_by {
                 Some(other) if self.was_made_by_release(other) => {
                     format!("entry {id} released{why}. Its event is entry {other}")
@@ -165,6 +168,12 @@ impl StoryFacts {
         }
     }
 
+    /// The action that dropped an entry. A purge of a dead or quarantined entry drops it.
+    fn dropped_by(entry: &StoryEntry) -> ActionKind {
+        let is_purged = entry.row.size == 0 && !entry.actors.contains_key(ActionKind::Drop.name());
+        if is_purged { ActionKind::Purge } else { ActionKind::Drop }
+    }
+
     /// Whether the release of a quarantined entry made this entry, and no delivery came.
     fn was_made_by_release(&self, id: i64) -> bool {
         let made = self.entries.iter().find(|entry| entry.row.id == id).map(|entry| entry.row.received_at);
@@ -195,27 +204,32 @@ impl StoryFacts {
         if let (Lane::Quarantine, Some(first)) = (row.lane, entry.attempts.first())
             && row.redelivered_at.is_some_and(|last| first.at < last)
         {
+            let who = entry.actor(ActionKind::Release);
             let text = format!(
-                "entry {id} released by a person before this time, as the event that it claims: {event}"
+                "entry {id} released by {who} before this time, as the event that it claims: {event}"
             );
             push(lines, Some(first.at), StoryEvent::Released, Some(id), text);
         }
+        let releaser = entry.actor(ActionKind::Release);
+        let replayer = entry.actor(ActionKind::Replay);
         let (what, text) = match (row.lane, row.redelivery) {
             (Lane::Quarantine, 1) => (
                 StoryEvent::Released,
-                format!("entry {id} released by a person, as the event that it claims: {event}"),
+                format!("entry {id} released by {releaser}, as the event that it claims: {event}"),
             ),
             (Lane::Quarantine, count) => {
                 let replays = counted(count.saturating_sub(1), "replay", "replays");
                 (
                     StoryEvent::Replayed,
                     format!(
-                        "entry {id} replayed by a person: a release as {event}, then {replays}, the last one at this time"
+                        "entry {id} replayed by {replayer}: a release as {event}, then {replays}, the last one at this time"
                     ),
                 )
             }
-            (_, 1) => (StoryEvent::Replayed, format!("entry {id} replayed by a person")),
-            (_, count) => (StoryEvent::Replayed, format!("entry {id} replayed by a person: replay {count}")),
+            (_, 1) => (StoryEvent::Replayed, format!("entry {id} replayed by {replayer}")),
+            (_, count) => {
+                (StoryEvent::Replayed, format!("entry {id} replayed by {replayer}: replay {count}"))
+            }
         };
         push(lines, row.redelivered_at, what, Some(id), text);
     }
@@ -237,7 +251,10 @@ impl StoryFacts {
                 push(lines, row.ended_at, StoryEvent::Dead, Some(id), text);
             }
             EntryState::Dropped => {
-                let text = format!("entry {id} dropped by a person: no attempt follows");
+                let text = format!(
+                    "entry {id} dropped by {}: no attempt follows",
+                    entry.actor(Self::dropped_by(entry))
+                );
                 push(lines, row.ended_at, StoryEvent::Dropped, Some(id), text);
             }
             EntryState::Superseded if row.lane != Lane::Quarantine && !self.knows(row.superseded_by) => {

@@ -92,8 +92,12 @@ fn expectation(state: ExpectationState) -> Expectation {
 }
 
 fn facts(entries: Vec<(EntryRow, Vec<AttemptRow>)>, expectation: Option<Expectation>) -> StoryFacts {
-    let entries =
-        entries.into_iter().map(|(row, attempts)| StoryEntry { row, attempts, is_reconciled: false });
+    let entries = entries.into_iter().map(|(row, attempts)| StoryEntry {
+        row,
+        attempts,
+        is_reconciled: false,
+        actors: BTreeMap::new(),
+    });
     StoryFacts {
         hook: "veo3".to_owned(),
         generation: Some(ID.to_owned()),
@@ -632,4 +636,38 @@ fn writes_spans_and_words() {
     assert_eq!(quoted("order-17"), "order-17");
     assert_eq!(quoted("a'b; rm"), "'a'\\''b; rm'");
     assert_eq!(call_answer(Some("of-tomorrow")), "answer of-tomorrow");
+}
+
+#[test]
+fn names_who_released_replayed_or_dropped_an_entry() {
+    let actors = |actions: &[(&str, Option<&str>)]| {
+        let named = |(action, who): &(&str, Option<&str>)| ((*action).to_owned(), who.map(str::to_owned));
+        actions.iter().map(named).collect::<BTreeMap<_, _>>()
+    };
+    let mut held = quarantined(26, "token-expired", 0);
+    held.override_as_released(20 * MINUTE);
+    let ended_at = Some(NOON + 5 * MINUTE);
+    let dropped = EntryRow { state: EntryState::Dropped, ended_at, ..row(27, "failed", MINUTE) };
+    let purged = EntryRow { state: EntryState::Dropped, ended_at, size: 0, ..row(28, "timeout", MINUTE) };
+    let mut story = facts(
+        vec![(delivered(held, 21 * MINUTE), Vec::new()), (dropped, Vec::new()), (purged, Vec::new())],
+        None,
+    );
+    story.entries[0].actors = actors(&[("release", Some("anna")), ("retry", Some("cleo"))]);
+    story.entries[1].actors = actors(&[("drop", Some("bert"))]);
+    story.entries[2].actors = actors(&[("purge", Some("dora"))]);
+    let told = told(&story.story());
+    for line in [
+        "12:20 entry 26 released by anna, as the event that it claims: completed",
+        "12:05 entry 27 dropped by bert: no attempt follows",
+        "12:05 entry 28 dropped by dora: no attempt follows",
+    ] {
+        assert!(told.iter().any(|told| told == line), "{line}: {told:#?}");
+    }
+    // The last drop was without sign-in.
+    story.entries[1].actors = actors(&[("drop", None)]);
+    assert!(
+        self::told(&story.story())
+            .contains(&"12:05 entry 27 dropped by a person: no attempt follows".to_owned())
+    );
 }

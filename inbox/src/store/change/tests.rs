@@ -48,7 +48,7 @@ impl TestInbox {
         }
         let arrival = Arrival::read("/webhook", &headers, Bytes::from_static(b"{}")).unwrap();
         self.store.store(&[&arrival], QuarantineRoom::UNLIMITED).await.unwrap();
-        self.store.list(&Default::default(), None, 1).await.unwrap()[0].id
+        self.store.list(&Default::default(), None, 1).await.unwrap().entries[0].id
     }
 
     /// Runs one attempt with this result.
@@ -130,9 +130,9 @@ async fn refuses_to_replay_a_purged_entry() {
     assert_eq!(inbox.change(Change::Replay, id).await, refused(id, ChangeRefusal::BodyPurged));
     let all = Default::default();
     let ids = inbox.store.ids(&all, Restriction::Applicable(Change::Replay), 0, i64::MAX, 10);
-    assert!(ids.await.unwrap().is_empty());
-    let counted = inbox.store.count(&EntrySelection::All(Default::default())).await.unwrap();
-    assert_eq!(Change::Replay.check(&counted[0]), Err(ChangeRefusal::BodyPurged));
+    assert!(ids.await.unwrap().ids.is_empty());
+    let counted = inbox.store.count(&EntrySelection::All(Default::default()), 0, i64::MAX).await.unwrap();
+    assert_eq!(Change::Replay.check(&counted.groups[0]), Err(ChangeRefusal::BodyPurged));
     let (entry, payload) = inbox.store.show(id).await.unwrap().unwrap();
     assert_eq!((entry.size, payload.is_none()), (0, true));
 }

@@ -2,11 +2,11 @@
 
 use super::{NOW, Postgres};
 use crate::store::audit::AuditStatements;
-use crate::store::read::ReadStatements;
+use crate::store::read::{ReadStatements, SelectStatements};
 use crate::store::{
-    ActionRow, AttemptRow, CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection,
-    Expectation, Filter, FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, SearchKey, StoredHead,
-    StoredPayload,
+    ActionRow, AttemptRow, CountedEntries, Cursor, DatedPause, EntryActor, EntryGroup, EntryRow,
+    EntrySelection, Expectation, Filter, FollowPage, ListedEntries, QuarantinedEntry, ReadStore, Restriction,
+    Result, SearchKey, SelectedIds, StoredHead, StoredPayload,
 };
 use async_trait::async_trait;
 use sqlx::query_scalar;
@@ -18,7 +18,7 @@ impl ReadStore for Postgres {
         reading!(self, |connection| query_scalar(NOW).fetch_one(&mut *connection).await?)
     }
 
-    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<EntryRow>> {
+    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<ListedEntries> {
         reading!(self, |connection| connection.list(filter, before, limit).await?)
     }
 
@@ -62,8 +62,12 @@ impl ReadStore for Postgres {
         reading!(self, |connection| connection.entry_groups(since).await?)
     }
 
-    async fn count(&self, selection: &EntrySelection) -> Result<Vec<CandidateGroup>> {
-        reading!(self, |connection| connection.count(selection).await?)
+    async fn count(&self, selection: &EntrySelection, after: i64, until: i64) -> Result<CountedEntries> {
+        reading!(self, |connection| connection.count(selection, after, until).await?)
+    }
+
+    async fn newest(&self) -> Result<Option<i64>> {
+        reading!(self, |connection| connection.newest().await?)
     }
 
     async fn ids(
@@ -73,7 +77,7 @@ impl ReadStore for Postgres {
         after: i64,
         until: i64,
         limit: i64,
-    ) -> Result<Vec<i64>> {
+    ) -> Result<SelectedIds> {
         reading!(self, |connection| connection.ids(filter, restriction, after, until, limit).await?)
     }
 
@@ -103,6 +107,10 @@ impl ReadStore for Postgres {
 
     async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>> {
         reading!(self, |connection| connection.expectation(hook, generation).await?)
+    }
+
+    async fn actions_on(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryActor>> {
+        reading!(self, |connection| connection.actions_on(ids).await?)
     }
 
     async fn newest_head(&self, hook: &str) -> Result<Option<StoredHead>> {

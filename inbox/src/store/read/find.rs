@@ -16,7 +16,7 @@ pub(super) fn ids_of(key: &SearchKey) -> &'static str {
 }
 
 /// Goes hook by hook through the index of each lane.
-const BY_GENERATION: &str = "
+pub(super) const BY_GENERATION: &str = "
 WITH RECURSIVE accepted (hook) AS (
     SELECT min(hook) FROM entry WHERE lane = 'deliver'
     UNION ALL

@@ -2,7 +2,7 @@
 
 use super::find::MAX_SEARCHED;
 use super::{COLUMNS, MAX_FOUND};
-use crate::store::change::list;
+use crate::store::id_list::list;
 use crate::store::row::AttemptRow;
 use crate::store::{SearchKey, expect};
 use sqlx::FromRow;

@@ -2,11 +2,11 @@
 
 use super::Sqlite;
 use crate::store::audit::AuditStatements;
-use crate::store::read::ReadStatements;
+use crate::store::read::{ReadStatements, SelectStatements};
 use crate::store::{
-    ActionRow, AttemptRow, CandidateGroup, Cursor, DatedPause, EntryGroup, EntryRow, EntrySelection,
-    Expectation, Filter, FollowPage, QuarantinedEntry, ReadStore, Restriction, Result, SearchKey, StoredHead,
-    StoredPayload,
+    ActionRow, AttemptRow, CountedEntries, Cursor, DatedPause, EntryActor, EntryGroup, EntryRow,
+    EntrySelection, Expectation, Filter, FollowPage, ListedEntries, QuarantinedEntry, ReadStore, Restriction,
+    Result, SearchKey, SelectedIds, StoredHead, StoredPayload,
 };
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ impl ReadStore for Sqlite {
         Ok(self.clock.now())
     }
 
-    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<EntryRow>> {
+    async fn list(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<ListedEntries> {
         Ok(self.reads.acquire().await?.list(filter, before, limit).await?)
     }
 
@@ -61,8 +61,12 @@ impl ReadStore for Sqlite {
         Ok(self.reads.acquire().await?.entry_groups(since).await?)
     }
 
-    async fn count(&self, selection: &EntrySelection) -> Result<Vec<CandidateGroup>> {
-        Ok(self.reads.acquire().await?.count(selection).await?)
+    async fn count(&self, selection: &EntrySelection, after: i64, until: i64) -> Result<CountedEntries> {
+        Ok(self.reads.acquire().await?.count(selection, after, until).await?)
+    }
+
+    async fn newest(&self) -> Result<Option<i64>> {
+        Ok(self.reads.acquire().await?.newest().await?)
     }
 
     async fn ids(
@@ -72,7 +76,7 @@ impl ReadStore for Sqlite {
         after: i64,
         until: i64,
         limit: i64,
-    ) -> Result<Vec<i64>> {
+    ) -> Result<SelectedIds> {
         Ok(self.reads.acquire().await?.ids(filter, restriction, after, until, limit).await?)
     }
 
@@ -102,6 +106,10 @@ impl ReadStore for Sqlite {
 
     async fn expectation(&self, hook: &str, generation: &str) -> Result<Option<Expectation>> {
         Ok(self.reads.acquire().await?.expectation(hook, generation).await?)
+    }
+
+    async fn actions_on(&self, ids: &BTreeSet<i64>) -> Result<Vec<EntryActor>> {
+        Ok(self.reads.acquire().await?.actions_on(ids).await?)
     }
 
     async fn newest_head(&self, hook: &str) -> Result<Option<StoredHead>> {

@@ -4,24 +4,25 @@
 
 #![allow(clippy::arithmetic_side_effects, reason = "a test may panic: that is how it fails")]
 
-use super::super::read::story;
+use super::super::read::scan::RowScan;
+use super::super::read::{Conditions, story};
 use super::*;
+use crate::entry::Lane;
 use serde_json::Value;
 use sqlx::AssertSqlSafe;
 
 /// The tables that grow with the events.
-const LARGE: [&str; 6] = ["entry", "generation", "token", "payload", "attempt", "expectation"];
+const LARGE: [&str; 8] =
+    ["entry", "generation", "token", "payload", "attempt", "expectation", "action", "action_entry"];
 /// Small indexes, which a statement may scan.
 const SMALL_INDEXES: [&str; 3] = ["entry_in_flight", "generation_busy", "entry_unanswered"];
-/// SQLite's plans that scan in order and stop at a limit, without a filter.
-const LIMITED: [(&str, &str); 1] = [("list", "SCAN entry")];
 /// Statements that may scan, with the reason.
 const ALLOWED: [(&str, &str); 8] = [
     ("BY_JOB", "an operator's search among the newest entries"),
     ("BY_REQUEST_ID", "an operator's search among the newest entries"),
     ("COLUMNS", "a part of statements"),
     ("NEWEST_HEAD", "stops at the newest entry of the hook"),
-    ("CANDIDATES", "counts the entries of an operator's filter"),
+    ("CANDIDATES", "a part of statements"),
     ("FORGET_FOREIGN_TRANSACTIONS", "`migrate`, after a restore"),
     ("COUNT", "the index of open expectations"),
     ("CALL_NOW", "an operator's command, with an index"),
@@ -55,6 +56,57 @@ fn statements(source: &str) -> Vec<(String, String)> {
     found
 }
 
+/// The statements of a filter, by each way to find its rows.
+fn of_filters(takes_hints: bool) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for (filter, scan) in [
+        (Filter { hook: Some("veo3".to_owned()), ..Filter::default() }, RowScan::All),
+        (in_state(EntryState::Delivered), RowScan::All),
+        (in_state(EntryState::Waiting), RowScan::All),
+        (in_state(EntryState::Dead), RowScan::Left(EntryState::Dead)),
+        (in_state(EntryState::Quarantined), RowScan::Left(EntryState::Quarantined)),
+        (in_state(EntryState::Waiting), RowScan::Few("entry_waiting")),
+        (in_state(EntryState::InFlight), RowScan::Few("entry_in_flight")),
+        (in_lane(Lane::Quarantine), RowScan::Few("entry_quarantined_generation")),
+        (in_lane(Lane::Observed), RowScan::Few("entry_observed_generation")),
+        (Filter::default(), RowScan::Ids(vec![1, 2])),
+    ] {
+        // A third of the entries of the test with statistics is observed: there PostgreSQL rightly reads the table.
+        if !takes_hints && scan == RowScan::Few("entry_observed_generation") {
+            continue;
+        }
+        let conditions = Conditions::of(&filter);
+        let free = conditions.values.len();
+        let places: Vec<_> = (1..=3).map(|number| format!("${}", free + number)).collect();
+        let [one, two, three] = &places[..] else { panic!() };
+        let mut add = |name: &str, sql: String| all.push((format!("{name} by {scan:?} of {filter:?}"), sql));
+        add("list", scan.list(takes_hints, &conditions, [one, two, three]));
+        add("ids", scan.ids(takes_hints, &conditions, Restriction::All, [one, two, three]));
+        add("count", scan.count(takes_hints, &conditions, [one, two]));
+        if matches!(scan, RowScan::All | RowScan::Left(_)) {
+            add("edge below", scan.edge_below(takes_hints));
+            add("edge above", scan.edge_above(takes_hints));
+        }
+    }
+    all
+}
+
+fn in_state(state: EntryState) -> Filter {
+    Filter { state: Some(state), ..Filter::default() }
+}
+
+fn in_lane(lane: Lane) -> Filter {
+    Filter { lane: Some(lane), ..Filter::default() }
+}
+
+/// The index that a filter's statement must read: a window of the primary key, or a partial index.
+fn index_of(name: &str) -> Option<&'static str> {
+    let indexes =
+        ["entry_waiting", "entry_in_flight", "entry_quarantined_generation", "entry_observed_generation"];
+    let few = indexes.into_iter().find(|index| name.contains(&format!("Few(\"{index}\")")));
+    few.or_else(|| name.contains("by Left(").then_some("entry_left"))
+}
+
 fn of_both() -> Vec<(String, String)> {
     let mut all = Vec::new();
     for source in [
@@ -62,17 +114,13 @@ fn of_both() -> Vec<(String, String)> {
         include_str!("../read/find.rs"),
         include_str!("../read/follow.rs"),
         include_str!("../change.rs"),
+        include_str!("../audit.rs"),
+        include_str!("../read/scan.rs"),
+        include_str!("../read/select.rs"),
         include_str!("../expect/sql.rs"),
     ] {
         all.extend(statements(source));
     }
-    let list = format!("SELECT {} FROM entry WHERE true", super::super::read::COLUMNS);
-    all.push(("list".to_owned(), format!("{list} ORDER BY id DESC LIMIT $1")));
-    all.push(("list after".to_owned(), format!("{list} AND id < $1 ORDER BY id DESC LIMIT $2")));
-    all.push((
-        "ids".to_owned(),
-        "SELECT id FROM entry WHERE true AND id > $1 AND id <= $2 ORDER BY id LIMIT $3".to_owned(),
-    ));
     let ids = [1, 2].into();
     all.push(("entries".to_owned(), story::entries(&ids)));
     all.push(("attempts".to_owned(), story::attempts(&ids)));
@@ -99,6 +147,7 @@ fn complete(sql: &str) -> String {
         .replace("{ids}", "1, 2")
         .replace("{due}", "(1, 2), (2, 3)")
         .replace("{free}", "")
+        .replace("{rows}", "(1, 2)")
         .replace("{has_route}", "route IS NOT NULL");
     if sql.ends_with("seen, received_at, seen_at, due_at)")
         || sql.ends_with("(entry_id, path, headers, body)")
@@ -132,7 +181,7 @@ async fn no_statement_reads_a_whole_table_in_sqlite() {
     let Place::Sqlite(path) = &test.place else { return };
     let mut connection = super::super::sqlite::options(path).connect().await.unwrap();
     let mut found = Vec::new();
-    let all = of_both().into_iter().chain(of_driver("sqlite"));
+    let all = of_both().into_iter().chain(of_driver("sqlite")).chain(of_filters(true));
     for (name, sql) in all.filter(|(name, _)| !is_allowed(name)) {
         if sql.contains(" VALUES (") || name.starts_with("INSERT") || name.ends_with("_POSTGRES") {
             continue;
@@ -144,10 +193,17 @@ async fn no_statement_reads_a_whole_table_in_sqlite() {
             .await
             .unwrap_or_else(|error| panic!("{name}: {error}"));
         check_oldest(&name, &format!("{plan:?}"));
-        let scans = plan.into_iter().map(|(.., step)| step).filter(|step| reads_all(step));
+        if let Some(index) = index_of(&name) {
+            assert!(format!("{plan:?}").contains(index), "{name}: {plan:?}");
+        }
+        // The sums have told that the partial index is small.
+        let is_few = |step: &String| {
+            name.contains("by Few(")
+                && (step.contains(" USING INDEX ") || step.contains(" USING COVERING INDEX "))
+        };
+        let scans = plan.into_iter().map(|(.., step)| step).filter(|step| reads_all(step) && !is_few(step));
         let scans = scans.collect::<Vec<_>>().join("; ");
-        let is_first = LIMITED.contains(&(name.as_str(), scans.as_str()));
-        found.push((name, if is_first { String::new() } else { scans }));
+        found.push((name, scans));
     }
     check(found, 60);
 }
@@ -194,7 +250,7 @@ async fn no_statement_reads_a_whole_table_in_postgres() {
     .unwrap();
     sqlx::raw_sql("SET plan_cache_mode = force_generic_plan").execute(&mut connection).await.unwrap();
     let mut found = Vec::new();
-    let all = of_both().into_iter().chain(of_driver("postgres"));
+    let all = of_both().into_iter().chain(of_driver("postgres")).chain(of_filters(false));
     for (name, sql) in all.filter(|(name, _)| !is_allowed(name)) {
         let sql = complete(&sql);
         let count = (1..=20).take_while(|number| sql.contains(&format!("${number}"))).count();
@@ -213,6 +269,10 @@ async fn no_statement_reads_a_whole_table_in_postgres() {
         check_oldest(&name, &plan.to_string());
         let mut scans = Vec::new();
         walk(&plan[0]["Plan"], false, &mut scans);
+        scans.retain(|scan| {
+            !(name.contains("by Few(")
+                && (scan.starts_with("Index Scan") || scan.starts_with("Index Only Scan")))
+        });
         found.push((name, scans.join("; ")));
     }
     check(found, 70);
@@ -230,6 +290,8 @@ FROM (SELECT n, CASE n % 20 WHEN 0 THEN CASE n % 100 WHEN 0 THEN 'in_flight' ELS
 INSERT INTO entry (id, lane, state, hook, generation, event, authenticated, digest, size, route, seen, received_at, seen_at, due_at, ended_at)
 SELECT n, 'observed', 'delivered', 'watched', 'g' || n, 'completed', false, sha256(n::text::bytea), 1000, 'watched/observed/completed', 1, n, n, n, n
 FROM generate_series(20001, 30000) AS n;
+INSERT INTO action (at, action, entries) SELECT n, 'drop', 3 FROM generate_series(1, 10000) AS n;
+INSERT INTO action_entry SELECT n, n * 3 + k FROM generate_series(1, 10000) AS n, generate_series(0, 2) AS k;
 INSERT INTO payload SELECT id, '', '', '' FROM entry;
 INSERT INTO attempt SELECT id, n, id, 1000, 500, 'no' FROM entry, generate_series(1, 3) AS n WHERE id % 10 = 0;
 INSERT INTO generation (hook, generation, token_id, completed_id, seen_at) SELECT hook, generation, token_id, id, id FROM entry;
