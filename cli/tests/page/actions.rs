@@ -53,7 +53,7 @@ fn acts_on_entries(look: Look) {
     browser.press("Next");
     visit.does(&format!("Release entry {id} as completed"), "Entry released as ");
     visit.audits("release-as", &[id]);
-    page.wait_for(id, "delivered");
+    page.wait_for(page.successor(id), "delivered");
 
     let id = page.waiting();
     page.service.reply(Reply::status(200));
@@ -101,8 +101,8 @@ fn reevaluates(look: Look, give: impl Fn(&Browser, &str)) {
     browser.shows("is released");
     browser.is_sound("the list of changes");
     assert_eq!((page.state(id).as_str(), page.audit().len()), ("quarantined", 0));
-    visit.does(&format!("Release entry {id}"), "1 entry passed");
-    page.wait_for(id, "delivered");
+    visit.does("Release 1 entry", "1 entry passed");
+    page.wait_for(page.successor(id), "delivered");
     visit.audits("reevaluate", &[id]);
 }
 
@@ -183,6 +183,9 @@ fn a_repeat_and_a_late_click_change_nothing() {
     browser.shows("1 entry dropped");
     assert_eq!((browser.path(), page.audit().len()), (outcome, 1));
     browser.back();
+    visit.does(&format!("Drop entry {id}"), "Nothing changed");
+    assert_eq!(page.audit().len(), 1);
+    browser.open_page(&page.at(&format!("/page/actions/drop?ids={id}")));
     browser.shows("No selected entry would change");
     assert!(!browser.has_button("Drop "));
 

@@ -5,7 +5,7 @@ use crate::browser::Browser;
 use blobgate::contract::{Kind, Verdict, header};
 use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{
-    Connector, H1, InboxProcess, Reply, SqliteFile, TestDelivery, Upstream, eventually, pause, sql,
+    Connector, H1, InboxProcess, MAX_WAIT, Reply, SqliteFile, TestDelivery, Upstream, eventually, pause, sql,
 };
 use serde_json::{Value, json};
 use std::process::Command;
@@ -157,6 +157,13 @@ impl PageInbox {
             (self.state(id) == "dead").then_some(())
         });
         id
+    }
+
+    /// The event that a quarantined entry became.
+    #[track_caller]
+    pub(crate) fn successor(&self, id: i64) -> i64 {
+        self.wait_for(id, "superseded");
+        self.api(&format!("/entries/{id}"))["superseded_by"].as_i64().expect("the entry that replaced it")
     }
 
     #[track_caller]
