@@ -131,7 +131,8 @@ fn pauses_and_resumes(look: Look) {
     assert_eq!(visit.newest_audit()["action"], "pause");
     page.service.take();
     let id = page.store_event();
-    assert_eq!(page.state(id), "waiting");
+    page.wait_for(id, "waiting");
+    assert_eq!(page.service.take().len(), 0, "a paused route delivers");
     browser.open_page(&page.at("/page/"));
     browser.press("Resume veo3/completed");
     browser.is_sound("the question of a resumption");

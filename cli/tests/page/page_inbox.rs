@@ -122,13 +122,15 @@ impl PageInbox {
         self.store(&delivery.header(header::DETAIL, "status: is another text, expected completed or failed"))
     }
 
-    /// An entry whose service is down.
+    /// An entry whose service is down. Its next attempt is in an hour.
     #[track_caller]
     pub(crate) fn waiting(&self) -> i64 {
         self.service.reply(Reply::status(503));
         let id = self.store(&forwarded(&fresh_generation()));
         let at = format!("SELECT count(*) FROM entry WHERE id = {id} AND state = 'waiting' AND attempts > 0");
         eventually("a failed attempt", || (sql(&self.store.url, &at) == "1").then_some(()));
+        // Only a person's retry is in time.
+        sql(&self.store.url, &format!("UPDATE entry SET due_at = due_at + 3600000000 WHERE id = {id}"));
         id
     }
 
