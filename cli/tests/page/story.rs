@@ -56,7 +56,8 @@ impl Run {
             r#"curl --silent --show-error --output /dev/null --write-out '%{{http_code}}' --cacert certs/edge.pem {url} -H 'content-type: application/json' \
             -d '{{"generation_id": "{generation}", "status": "completed", "prompt": "A cat", "video_url": "https://cdn.runblob.io/1.mp4"}}'"#
         );
-        let sent = Command::new("bash").args(["-c", &script]).current_dir(self.clone.path()).output().unwrap();
+        let sent =
+            Command::new("bash").args(["-c", &script]).current_dir(self.clone.path()).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&sent.stdout), "403");
     }
 
