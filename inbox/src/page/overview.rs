@@ -20,7 +20,7 @@ struct OverviewView {
     health: HealthView,
     tiles: Vec<TileView>,
     chart: TrafficChart,
-    routes: Vec<RouteView>,
+    routes: Vec<RouteRow>,
     pauses: Vec<ActivePause>,
     quarantined: Vec<ReasonCount>,
     overdue: Vec<ReconcileQuestion>,
@@ -42,7 +42,7 @@ struct TileView {
 }
 
 #[derive(Serialize)]
-struct RouteView {
+struct RouteRow {
     route: RouteStats,
     failing: Option<FailureStatus>,
     /// What its newest attempt got, in words.
@@ -92,7 +92,7 @@ impl OverviewView {
             provider: stats.provider,
             tombstones: stats.tombstones,
             pauses: stats.pauses,
-            routes: stats.routes.into_iter().map(RouteView::new).collect(),
+            routes: stats.routes.into_iter().map(RouteRow::new).collect(),
         }
     }
 }
@@ -152,7 +152,7 @@ fn quarantined(stats: &InboxStats) -> Vec<ReasonCount> {
     reasons
 }
 
-impl RouteView {
+impl RouteRow {
     fn new(route: RouteStats) -> Self {
         let mut parts = route.route.split('/');
         let hook = parts.next().unwrap_or_default();

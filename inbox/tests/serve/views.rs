@@ -43,7 +43,7 @@ async fn views_show_a_hostile_delivery_as_text() {
         (header::EVENT, ""),
         (header::GENERATION_ID, ""),
         (header::IDEMPOTENCY_KEY, "veo3:quarantined"),
-        ("x-note", "<script>alert(2)</script>"),
+        ("blobgate-of-tomorrow", "<script>alert(2)</script>"),
     ]);
     inbox.send(Method::POST, &headers, BODY).await.assert_stored();
     for path in ["/page/", "/page/entries", "/page/entries/1", "/page/refusals", "/page/audit"] {
@@ -108,7 +108,11 @@ async fn the_list_filters_and_explains_wrong_values() {
     assert!(view.text().contains("id=\"e-state\"><bdi>unknown state &quot;lost&quot;: use one of waiting"));
     assert!(view.text().contains("name=\"hook\" value=\"veo3\""), "{}", view.text());
     let story = PageView::get(&inbox, &format!("/page/entries?generation={ID}")).await;
-    assert!(story.text().contains("completed received: entry 1"), "{}", story.text());
+    assert!(
+        story.text().contains("completed received from an unauthenticated sender: entry 1"),
+        "{}",
+        story.text()
+    );
 }
 
 #[tokio::test]
