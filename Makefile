@@ -140,7 +140,7 @@ native-crash-test: cargo # the native module with the feature crash-test, which 
 tools: rust ## install Envoy into .tools/, for the tests
 	@for version in $(ENVOYS); do dev/envoy $$version >/dev/null || exit 1; done
 
-miri: ## run the tests of the native module's binding under Miri, which finds undefined behaviour; takes minutes
+miri: ## run the tests of the native module's binding under Miri, which finds undefined behaviour; takes up to an hour
 	@dev/need cargo nightly miri
 	MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked -p blobgate-native --lib --target-dir target/miri
 

@@ -1,5 +1,6 @@
 //! The setup file, `blobgate.yaml`: a gate, its inbox and its services in some fifteen lines.
 
+mod admin_tokens;
 pub(crate) mod api_key;
 mod authorities;
 pub(crate) mod certificate;
@@ -7,6 +8,7 @@ pub(crate) mod env_file;
 mod error;
 mod gate;
 mod host;
+mod inbox;
 mod key_file;
 mod listeners;
 mod module;
@@ -16,8 +18,8 @@ mod provider;
 mod reader;
 pub(crate) mod regular_file;
 mod service;
-mod store;
 
+pub(crate) use admin_tokens::SetupAdminToken;
 pub(crate) use authorities::CertificateAuthorities;
 pub(crate) use error::{SetupError, SetupFault};
 pub(crate) use host::{PublicHost, SetupHost};
@@ -27,6 +29,7 @@ pub(crate) use service::{ServiceScheme, ServiceUrl};
 
 use crate::check::input;
 use api_key::RunBlobKey;
+use blobgate_inbox::AccessRole;
 use env_file::EnvFileError;
 use serde_json::Value;
 use std::io::ErrorKind;
@@ -63,6 +66,8 @@ pub(crate) struct Setup {
     pub(crate) services: SetupServices,
     /// `sqlite:PATH` or `postgres://...`, without a password.
     pub(crate) store: String,
+    /// Without any, the inbox's admin listener takes clients on this machine.
+    pub(crate) admin_tokens: Vec<SetupAdminToken>,
     /// The folder of Envoy's admin socket and health.log.
     pub(crate) run: PathBuf,
     pub(crate) module: ModuleKind,
@@ -210,7 +215,26 @@ impl Setup {
             variables.push(("BLOBGATE_INBOX_PROVIDER", services));
         }
         variables.push(("BLOBGATE_INBOX_SIGNING_KEY_ENV", self.signing_keys.join(",")));
+        if !self.admin_tokens.is_empty() {
+            let options = self.admin_tokens.iter().flat_map(SetupAdminToken::options).collect::<Vec<_>>();
+            variables.push(("BLOBGATE_INBOX_ADMIN_TOKENS", options.join(",")));
+        }
         variables
+    }
+
+    /// The variables with the gate's keys.
+    fn keys(&self) -> impl Iterator<Item = &str> {
+        let keys = self.token_keys.as_ref().and_then(Value::as_object);
+        let of_tokens =
+            keys.into_iter().flat_map(|keys| keys.values()).filter_map(|key| key.get("env")?.as_str());
+        of_tokens.chain(self.signing_keys.iter().map(String::as_str))
+    }
+
+    /// The variable with a token of the first of these roles that has one.
+    pub(crate) fn admin_token(&self, roles: [AccessRole; 2]) -> Option<&str> {
+        let of_role = |role| self.admin_tokens.iter().find(|token| token.role == role);
+        let token = roles.into_iter().find_map(of_role)?;
+        token.variables.first().map(String::as_str)
     }
 }
 

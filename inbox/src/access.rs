@@ -38,6 +38,11 @@ impl AccessRole {
         }
     }
 
+    /// The role of this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+
     /// Whether a client with this role may do what needs the other one.
     pub(crate) const fn permits(self, needed: Self) -> bool {
         matches!((self, needed), (Self::Operate, _) | (Self::Read, Self::Read) | (Self::Expect, Self::Expect))

@@ -112,8 +112,9 @@ SIGTERM, SIGINT or SIGHUP ends the inbox within 25 s. Until then it finishes att
 loses nothing.
 
 The admin listener answers /livez (the process runs), /healthz (the store accepts events), /readyz
-(the inbox accepts events), /metrics, and the other commands. A scraper needs no such right: with
---metrics, a listener of its own answers /metrics and nothing else.
+(the inbox accepts events), /metrics, and the other commands. Its page for people is /page/. With
+--admin-token, each client sends a token, whose role decides: read, expect or operate. Or a scraper
+sends none: with --metrics, a listener of its own answers /metrics and nothing else.
 
 With --access-log, Envoy reports each request that it or the gate refuses: `blobgate inbox refusals`
 lists them. A delivery never waits for this listener.
@@ -125,6 +126,7 @@ Examples:
   blobgate inbox serve --store postgres://blobgate@db.internal/blobgate \\
     --signing-key-env BLOBGATE_SIGNING_KEY
   blobgate inbox serve --store sqlite:inbox.db --provider http://127.0.0.1:8090
+  blobgate inbox serve --store sqlite:inbox.db --admin-token prometheus:read:BLOBGATE_READ_TOKEN
   curl http://127.0.0.1:9085/metrics";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {

@@ -5,6 +5,7 @@ use crate::setup::{Setup, SetupHost};
 use crate::shell;
 use crate::up::reachable;
 use anyhow::Result;
+use blobgate_inbox::AccessRole;
 use std::net::Ipv4Addr;
 use uuid::Uuid;
 
@@ -65,7 +66,12 @@ impl<'a> AppLines<'a> {
         let signing = self.setup.signing_keys.first().map_or("BLOBGATE_SIGNING_KEY", String::as_str);
         let (certificate, setup) =
             (shell::path(&self.setup.resolve(&self.setup.certificate)), shell::path(&self.setup.file));
+        let token = self.setup.admin_token([AccessRole::Expect, AccessRole::Operate]);
+        let bearer = |text: &str| token.map(|name| text.replace("NAME", name)).unwrap_or_default();
         let values = [
+            ("@CURL_TOKEN@", &*bearer(r#" -H "authorization: Bearer $NAME""#)),
+            ("@PYTHON_TOKEN@", &bearer(r#", "authorization": "Bearer " + os.environ["NAME"]"#)),
+            ("@JS_TOKEN@", &bearer(", authorization: `Bearer ${process.env.NAME}`")),
             ("@PYTHON_KEY@", self.python_key()),
             ("@JS_KEY@", self.javascript_key()),
             ("@JS_IMPORT@", if self.form == KeyForm::Pem { "SignJWT, importPKCS8" } else { "SignJWT" }),

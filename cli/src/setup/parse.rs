@@ -3,11 +3,11 @@
 use super::error::SetupFault;
 use super::gate;
 use super::host::PublicHost;
+use super::inbox;
 use super::listeners;
 use super::module::ModuleKind;
 use super::reader::{SetupReader, show};
 use super::service::ServiceUrl;
-use super::store;
 use super::{Setup, SetupHook, SetupServices};
 use crate::check::cursor::YamlCursor;
 use crate::check::syntax_error;
@@ -35,7 +35,7 @@ pub(super) const KEYS: [&str; 14] = [
 pub(super) const HOOK_KEYS: [&str; 5] = ["name", "path", "trust", "source", "result_url"];
 pub(super) const TLS_KEYS: [&str; 2] = ["certificate", "key"];
 pub(super) const SERVICE_KEYS: [&str; 3] = ["completed", "failed", "quarantined"];
-pub(super) const INBOX_KEYS: [&str; 1] = ["store"];
+pub(super) const INBOX_KEYS: [&str; 2] = ["store", "admin_tokens"];
 pub(super) const PORT_KEYS: [&str; 5] = ["services", "metrics", "inbox", "admin", "access_log"];
 
 pub(super) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 443);
@@ -102,7 +102,7 @@ fn setup(file: &Path, root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option
     });
     let services = required(root, "services", "services with completed and failed", reader);
     let services = services.filter(|services| reader.object(services, &SERVICE_KEYS, &none));
-    let store = store::read(root, reader);
+    let inbox = inbox::read(root, reader);
     let run = match root.get("run") {
         Some(value) => run(&value, reader),
         None => Some(PathBuf::from(DEFAULT_RUN)),
@@ -117,7 +117,7 @@ fn setup(file: &Path, root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option
     }
     let gate = gate::check(root, reader).to_json();
     let services = services.and_then(|services| service_urls(&services, reader));
-    let host = host?;
+    let (host, inbox) = (host?, inbox?);
     let setup = Setup {
         file: file.to_owned(),
         folder: folder(file),
@@ -132,7 +132,8 @@ fn setup(file: &Path, root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option
         token_keys: root.get("token_keys").map(|keys| keys.node().to_json()),
         signing_keys: signing_keys(&gate),
         services: services?,
-        store: store?,
+        store: inbox.store,
+        admin_tokens: inbox.admin_tokens,
         run: run?,
         module: module?,
         module_file: all(module_file)?,

@@ -3,7 +3,7 @@
 use super::certificate::{CertificateFiles, CertificateNaming, check_certificate};
 use super::error::SetupError;
 use super::module::ModulePlace;
-use super::{CertificateAuthorities, SECRETS_ENV, ServiceScheme, Setup, gate, key_file};
+use super::{CertificateAuthorities, SECRETS_ENV, ServiceScheme, Setup, admin_tokens, gate, key_file};
 use crate::check::cursor::Spot;
 use blobgate::Config;
 use std::os::unix::fs::PermissionsExt;
@@ -54,7 +54,9 @@ fn check_keys(setup: &Setup) -> Result<(), SetupError> {
         let of_file = secrets.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone());
         of_file.or_else(|| std::env::var(name).ok())
     };
-    let Err(error) = Config::load(setup.gate.to_string().as_bytes(), &read) else { return Ok(()) };
+    let Err(error) = Config::load(setup.gate.to_string().as_bytes(), &read) else {
+        return admin_tokens::check_values(setup, &read);
+    };
     let (wrong, remedy) = error.fault().rsplit_once("; ").unwrap_or((error.fault(), ""));
     let at = Spot { line: 0, column: 0, field: error.field().unwrap_or_default().to_owned() };
     let fault = gate::translate(at, wrong, remedy);

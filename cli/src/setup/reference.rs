@@ -13,7 +13,7 @@ const EXAMPLE: &str = include_str!("example.yaml");
 fn rows() -> Vec<[String; 3]> {
     let ports = SetupPorts::default();
     let port = |port: u16| format!("`{port}`");
-    let rows: [(&str, String, &str); 25] = [
+    let rows: [(&str, String, &str); 26] = [
         (
             "host",
             "required".into(),
@@ -75,6 +75,11 @@ fn rows() -> Vec<[String; 3]> {
             "required".into(),
             "`sqlite:PATH`, or `postgres://USER@HOST/DATABASE`. Its password is `PGPASSWORD` in `secrets/env`.",
         ),
+        (
+            "inbox.admin_tokens",
+            "none: clients on this machine need no token".into(),
+            "The tokens of the admin listener and of its page, by name: [Give access](../howto/give-access.md). `{prometheus: {role: read, env: BLOBGATE_READ_TOKEN}}`. During a rotation, `env` is a list of two.",
+        ),
         ("run", format!("`{DEFAULT_RUN}`"), "The folder of Envoy's admin socket and `health.log`."),
         (
             "module",
@@ -127,7 +132,7 @@ fn files() -> Vec<[String; 3]> {
         (
             "secrets/env",
             "`init`, mode 600",
-            "the variables of `token_keys` and `signing_keys`, as `NAME=value`",
+            "the variables of `token_keys`, `signing_keys` and `admin_tokens`, as `NAME=value`",
         ),
         ("secrets/runblob-key", "`init`, mode 600", "RunBlob's API key"),
         ("certs/", "you, or `init`", "certificate and key"),

@@ -1,6 +1,7 @@
 //! Wrong setup files, each with its sentence.
 
 use super::*;
+use blobgate_inbox::AccessRole::{Expect, Operate, Read};
 
 const SETUP: &str = include_str!("example.yaml");
 
@@ -351,4 +352,60 @@ fn shows_the_first_fault_and_counts_the_others() {
     let error = SetupError::invalid(Path::new("g/blobgate.yaml"), faults).to_string();
     let start = "cannot use g/blobgate.yaml:1:1: host has no port from 1 to 65535 after its colon; write the name alone, or with the public port, such as hooks.example.com:8443 (";
     assert_eq!(error, format!("{start}`blobgate check g/blobgate.yaml` shows {more} more)"));
+}
+
+#[test]
+fn reads_admin_tokens() {
+    const STORE: &str = "inbox: {store: \"sqlite:/var/lib/blobgate/inbox.db\"";
+    let with = |tokens: &str| format!("{STORE}, admin_tokens: {tokens}");
+    let options = |setup: &Setup| {
+        let variables = setup.inbox_variables().into_iter();
+        variables.filter(|(name, _)| *name == "BLOBGATE_INBOX_ADMIN_TOKENS").map(|(_, value)| value).next()
+    };
+    assert_eq!(options(&parse(SETUP).unwrap()), None);
+    let tokens = "{prometheus: {role: read, env: READ}, ops: {role: operate, env: [OPS, OPS_2]}}";
+    let setup = accepts(STORE, &with(tokens));
+    assert_eq!(options(&setup).unwrap(), "prometheus:read:READ,ops:operate:OPS,ops:operate:OPS_2");
+    assert_eq!(setup.admin_token([Operate, Read]), Some("OPS"));
+    assert_eq!(setup.admin_token([Expect, Read]), Some("READ"));
+    let documented =
+        accepts(&format!("{STORE}}}"), blobgate_testkit_book::block("admin-tokens-yaml").trim_end());
+    let expected = "prometheus:read:BLOBGATE_READ_TOKEN,app:expect:BLOBGATE_EXPECT_TOKEN,ann:operate:BLOBGATE_OPERATE_TOKEN";
+    assert_eq!(options(&documented).unwrap(), expected);
+    let secret = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08";
+    for (tokens, sentence) in [
+        ("{}", "inbox.admin_tokens is an object; write prometheus: {role: read, env: BLOBGATE_READ_TOKEN}"),
+        (
+            "{\"two words\": {role: read, env: A}}",
+            "inbox.admin_tokens.two words is no name of an admin token",
+        ),
+        (
+            "{a: {role: admin, env: A}}",
+            "inbox.admin_tokens.a.role is \"admin\"; write read, expect or operate",
+        ),
+        ("{a: {env: A}}", "inbox.admin_tokens.a.role is missing; write read, expect or operate"),
+        (
+            "{a: {role: read}}",
+            "inbox.admin_tokens.a.env is missing; write the name of the variable with the token",
+        ),
+        ("{a: {role: read, env: []}}", "inbox.admin_tokens.a.env is a list; write the name of a variable"),
+        (
+            "{a: {role: read, env: A, scope: x}}",
+            "inbox.admin_tokens.a.scope is not a known key; write one of role, env",
+        ),
+        (
+            "{a: {role: read, env: A}, b: {role: read, env: A}}",
+            "inbox.admin_tokens.b.env names a variable a second time",
+        ),
+        ("{a: {role: read, env: A}, a: {role: read, env: B}}", "inbox.admin_tokens.a is there twice"),
+        (
+            &format!("{{a: {{role: read, env: {secret}}}}}"),
+            "inbox.admin_tokens.a.env is what looks like a key",
+        ),
+        (&format!("{{a: {{role: {secret}, env: A}}}}"), "inbox.admin_tokens.a.role is what looks like a key"),
+        ("[a:read:A]", "inbox.admin_tokens is a list"),
+    ] {
+        let found = faults(&SETUP.replacen(STORE, &with(tokens), 1)).join("\n");
+        assert!(found.contains(sentence) && !found.contains(secret), "{tokens}: {found}");
+    }
 }

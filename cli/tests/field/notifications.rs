@@ -361,8 +361,8 @@ fn refuses_a_key_that_forges_and_a_url_that_leaks() {
         ),
         (
             URL,
-            &["--notify-key-env", "KEY", "--admin-token-env", "KEY"],
-            "the key of notifications is the admin token",
+            &["--notify-key-env", "KEY", "--admin-token", "ops:operate:KEY"],
+            "the key of notifications is an admin token",
         ),
         (
             "http://hooks.example/secret",

@@ -7,7 +7,7 @@ use blobgate_testkit::book::block;
 use blobgate_testkit::delivery::GENERATION;
 use blobgate_testkit::envoy::TOKEN_KEY;
 use blobgate_testkit::{H1, H2, TestDelivery, eventually, on_every_envoy};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::process::Command;
 
 /// The path with a token of the shipped hook. `more` are options of `blobgate mint`.

@@ -273,20 +273,24 @@ fn password_of_the_database() {
 
 #[test]
 fn admin_token() {
+    const OLD: &str = "the-old-admin-token";
+    const NEW: &str = "the-new-admin-token";
     let store = SqliteFile::migrated(PROGRAM);
     let start = |variables: &[&str]| {
         let mut command = Command::new(PROGRAM);
-        command.env("BLOBGATE_ADMIN_TOKEN", "the-old-token").env("BLOBGATE_ADMIN_TOKEN_2", "the-new-token");
-        let options: Vec<&str> = variables.iter().flat_map(|name| ["--admin-token-env", name]).collect();
+        command.env("BLOBGATE_OPERATE_TOKEN", OLD).env("BLOBGATE_OPERATE_TOKEN_2", NEW);
+        let options: Vec<String> =
+            variables.iter().map(|name| format!("--admin-token=ops:operate:{name}")).collect();
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
         let inbox = InboxProcess::spawn(command, PROGRAM, &store.url, 9, &options);
-        ["the-old-token", "the-new-token"].map(|token| {
+        [OLD, NEW].map(|token| {
             let request =
                 TestDelivery::without_body().method("GET").path("/stats").header("host", "127.0.0.1");
             let request = request.header("authorization", format!("Bearer {token}"));
             Connector::plaintext(inbox.admin, blobgate_testkit::H1).open().send(&request).status
         })
     };
-    assert_eq!(start(&["BLOBGATE_ADMIN_TOKEN"]), [200, 401]);
-    assert_eq!(start(&["BLOBGATE_ADMIN_TOKEN", "BLOBGATE_ADMIN_TOKEN_2"]), [200, 200]);
-    assert_eq!(start(&["BLOBGATE_ADMIN_TOKEN_2"]), [401, 200]);
+    assert_eq!(start(&["BLOBGATE_OPERATE_TOKEN"]), [200, 401]);
+    assert_eq!(start(&["BLOBGATE_OPERATE_TOKEN", "BLOBGATE_OPERATE_TOKEN_2"]), [200, 200]);
+    assert_eq!(start(&["BLOBGATE_OPERATE_TOKEN_2"]), [401, 200]);
 }

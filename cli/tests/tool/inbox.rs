@@ -115,13 +115,13 @@ impl RunningInbox {
         Self::with(place, &[]).await
     }
 
-    /// Starts it with TOKEN=secret in its environment.
+    /// Starts it with TOKEN in its environment.
     async fn with(place: TestStore, more: &[&str]) -> Self {
         let (service, deliver_to) = StandInService::start().await;
         let args = ["inbox", "serve", "--store", &place.url, "--deliver-to", &deliver_to];
         let free = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--drain-rate", "10000"];
         let mut command = blobgate(&[&args[..], &free, more].concat());
-        command.env("TOKEN", "secret").env("RUST_LOG", "error");
+        command.env("TOKEN", "an-admin-token-of-a-test").env("RUST_LOG", "error");
         let running = RunningTool::start(command);
         let addresses = running.first_line_after("inbox listens on ");
         let (receive, rest) = addresses.split_once(", admin ").unwrap();
@@ -197,7 +197,7 @@ impl RunningInbox {
     /// Runs a command against this inbox.
     fn command(&self, args: &[&str]) -> Output {
         let args = [&["inbox"], args, &["--admin", &self.admin]].concat();
-        blobgate(&args).env("TOKEN", "secret").env("WRONG", "guess").output().unwrap()
+        blobgate(&args).env("TOKEN", "an-admin-token-of-a-test").env("WRONG", "guess").output().unwrap()
     }
 
     /// The standard output of a successful command.

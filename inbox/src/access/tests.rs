@@ -137,3 +137,15 @@ fn debug_shows_no_secret() {
     let shown = format!("{:?}", token("ops", AccessRole::Operate, OPERATOR));
     assert_eq!(shown, r#"AccessToken { name: "ops", role: Operate, .. }"#);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_live_view_ends_after_the_sign_out() {
+    let access = access();
+    let begun = access.sign_in(READER.as_bytes(), unix_now()).ok().unwrap();
+    let minute = Duration::from_secs(60);
+    assert!(tokio::time::timeout(minute, access.until_over(&begun.session)).await.is_err(), "it goes on");
+    access.sign_out(&begun.session, unix_now());
+    tokio::time::timeout(minute, access.until_over(&begun.session)).await.expect("it ends within a minute");
+    let expired = access.sign_in(READER.as_bytes(), unix_now() - SESSION_SECONDS).ok().unwrap();
+    tokio::time::timeout(minute, access.until_over(&expired.session)).await.expect("it has expired");
+}

@@ -65,8 +65,7 @@ impl AccessToken {
     /// assert_eq!(short.unwrap_err(), InvalidAccessToken::Short("prometheus".to_owned()));
     /// ```
     pub fn new(name: &str, role: AccessRole, token: &str) -> Result<Self, InvalidAccessToken> {
-        let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(is_usual) {
+        if !Self::is_name(name) {
             return Err(InvalidAccessToken::Name);
         }
         let wrong = match token.len() {
@@ -83,6 +82,12 @@ impl AccessToken {
             _ => InvalidAccessToken::Long,
         };
         Err(wrong(name.to_owned()))
+    }
+
+    /// Whether a text can be the name of a token.
+    pub fn is_name(text: &str) -> bool {
+        let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(is_usual)
     }
 
     /// Its name.

@@ -76,7 +76,6 @@ impl Visitor {
     }
 
     /// Returns once the visitor may see no more: its session has expired, or it has signed out. A live view then ends.
-    #[allow(dead_code, reason = "for the live view")]
     pub(super) async fn until_over(&self, access: &Access) {
         match &self.session {
             Some(session) => access.until_over(session).await,

@@ -30,6 +30,7 @@ mod role;
 mod site;
 mod wrong;
 
+use blobgate::contract::header;
 use blobgate_testkit::needs;
 use site::{ActionSite, generation};
 
@@ -47,7 +48,7 @@ on_both_stores! {
 async fn releases_one_entry(site: ActionSite) {
     site.quarantined(&generation(1), "token-expired").await;
     let asked = site.get(&format!("{RELEASE}?ids=1")).await;
-    asked.shows(200, &["Release entry 1?", "blobgate-override", "quarantined 1", "cannot be taken back"]);
+    asked.shows(200, &["Release entry 1?", header::OVERRIDE, "quarantined 1", "cannot be taken back"]);
     assert_eq!(site.state(1).await, "quarantined", "a question changes nothing");
     assert_eq!(site.audit().await, []);
     let done = site.press(&asked, RELEASE).await;

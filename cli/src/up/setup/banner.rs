@@ -5,6 +5,7 @@ use crate::mint::SetupTokenKey;
 use crate::setup::{Setup, SetupHost};
 use crate::shell;
 use crate::up::envoy::runs_on;
+use blobgate_inbox::AccessRole;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -75,10 +76,13 @@ fn callback_url(setup: &Setup) -> String {
 }
 
 fn admin_option(setup: &Setup) -> String {
-    match setup.ports.admin {
+    let address = match setup.ports.admin {
         9085 => String::new(),
         port => format!(" --admin 127.0.0.1:{port}"),
-    }
+    };
+    let variable = setup.admin_token([AccessRole::Operate, AccessRole::Read]);
+    let token = variable.map(|variable| format!(" --admin-token-env {variable}"));
+    address + &token.unwrap_or_default()
 }
 
 /// Commands that order a generation from the sandbox.

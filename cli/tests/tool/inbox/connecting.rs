@@ -26,7 +26,7 @@ const COMMANDS: [&[&str]; 15] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requires_the_token() {
-    let inbox = RunningInbox::with(TestStore::sqlite(), &["--admin-token-env", "TOKEN"]).await;
+    let inbox = RunningInbox::with(TestStore::sqlite(), &["--admin-token", "ops:operate:TOKEN"]).await;
     let sentence = format!(
         "blobgate: the inbox at {}/ refuses the request without its token. Name the variable that has it with --admin-token-env\n",
         inbox.admin
@@ -55,6 +55,9 @@ async fn requires_the_token() {
         "/drop",
         "/purge",
         "/tail",
+        "/audit",
+        "/traffic",
+        "/refusals",
         "/expect",
         "/reconcile",
         "/metrics",
@@ -67,8 +70,8 @@ async fn requires_the_token() {
         assert_eq!(answer.headers()["content-type"], "application/problem+json", "{path}");
         let problem = json!({
             "type": "https://docs.blobgate.example/reference/inbox-api.html#token-invalid",
-            "title": "The request does not contain the admin token.", "status": 401, "code": "token-invalid",
-            "detail": "the admin token is missing or wrong: send Authorization: Bearer TOKEN",
+            "title": "The request does not contain an admin token.", "status": 401, "code": "token-invalid",
+            "detail": "an admin token is missing or wrong: send Authorization: Bearer TOKEN",
         });
         assert_eq!(answer.json::<Value>().await.unwrap(), problem, "{path}");
     }

@@ -389,7 +389,7 @@ async fn keeps_the_story_of_a_job_short(place: TestStore) {
 }
 
 async fn refuses_wrong_subjects(place: TestStore) {
-    let inbox = RunningInbox::with(place, &["--admin-token-env", "TOKEN"]).await;
+    let inbox = RunningInbox::with(place, &["--admin-token", "ops:operate:TOKEN"]).await;
     let id = generation(1);
     for (args, sentence) in [
         (&[][..], "the following required arguments were not provided"),

@@ -20,7 +20,7 @@ const MAX_REFUSED: usize = 500;
 
 /// The pieces of one request.
 #[derive(Default)]
-struct ChangeRun {
+struct PageChange {
     /// The row of the audit table.
     audit: Option<i64>,
     changed: usize,
@@ -41,12 +41,12 @@ pub(super) async fn change(
     let (until, after) = (fields.take_number("until")?, fields.take_number("after")?);
     let audit = fields.take_number("audit")?;
     let request = ChangeRequest { until, after, action: audit, ..fields.selection()? };
-    let run = ChangeRun { audit, ..ChangeRun::default() };
+    let run = PageChange { audit, ..PageChange::default() };
     let run = run.run(&admin, form.caller(), action, request.clone()).await?;
     Ok(Redirect::to(&link(&format!("/page/actions/{}/outcome", action.name()), &run.pairs(&request))))
 }
 
-impl ChangeRun {
+impl PageChange {
     async fn run(
         mut self,
         admin: &Admin,

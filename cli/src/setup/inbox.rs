@@ -1,18 +1,30 @@
-//! The place of the inbox's store.
+//! The inbox of a setup file.
 
+use super::admin_tokens::{self, SetupAdminToken};
 use super::parse::{INBOX_KEYS, required};
 use super::reader::SetupReader;
 use crate::check::cursor::YamlCursor;
 use blobgate_inbox::store::Place;
 
-/// Reads the store's place. A wrong one is not shown: it may contain a password.
-pub(super) fn read(root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<String> {
-    const EXPECTED: &str = "sqlite:/var/lib/blobgate/inbox.db, or postgres://USER@HOST/DATABASE";
+/// The inbox's own keys.
+pub(super) struct SetupInbox {
+    pub(super) store: String,
+    pub(super) admin_tokens: Vec<SetupAdminToken>,
+}
+
+pub(super) fn read(root: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<SetupInbox> {
     let inbox = required(root, "inbox", "inbox: {store: \"sqlite:/var/lib/blobgate/inbox.db\"}", reader)?;
     if !reader.object(&inbox, &INBOX_KEYS, &|_| None) {
         return None;
     }
-    let value = required(&inbox, "store", EXPECTED, reader)?;
+    let admin_tokens = admin_tokens::read(&inbox, reader);
+    Some(SetupInbox { store: store(&inbox, reader)?, admin_tokens })
+}
+
+/// Reads the store's place. A wrong one is not shown: it may contain a password.
+fn store(inbox: &YamlCursor<'_>, reader: &mut SetupReader) -> Option<String> {
+    const EXPECTED: &str = "sqlite:/var/lib/blobgate/inbox.db, or postgres://USER@HOST/DATABASE";
+    let value = required(inbox, "store", EXPECTED, reader)?;
     let text = match value.text() {
         Some(_) => reader.text(&value, EXPECTED)?,
         None => {
