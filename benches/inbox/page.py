@@ -2,12 +2,20 @@
 
 import http.client
 import json
+import pathlib
 import threading
 import time
+
+FILL = pathlib.Path(__file__).resolve().parents[2] / "testkit/src/fill"
 
 # As much as a person does not notice.
 MAX_VIEW_MS = 200.0
 BROWSERS = 10
+
+
+def filling(store, count):
+    """The statements of a busy month, with entries in all states."""
+    return (FILL / f"{store}.sql").read_text().replace("{count}", str(count))
 
 
 def views(newest, oldest, generation):
@@ -87,7 +95,11 @@ class Watchers:
     def __exit__(self, *_):
         self.ends.set()
 
-    def all_watch(self):
+    def all_watch(self, seconds):
+        """Whether each browser has refreshed its view, within this time."""
+        until = time.monotonic() + seconds
+        while not all(self.fetched) and time.monotonic() < until:
+            time.sleep(0.05)
         return all(self.fetched)
 
 

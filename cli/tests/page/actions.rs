@@ -26,23 +26,23 @@ fn acts_on_entries(look: Look) {
 
     let id = page.delivered();
     page.service.take();
-    visit.acts(id, "Replay", "Replay 1 entry", "1 entry replayed");
+    visit.acts(id, "Replay", &format!("Replay entry {id}"), "1 entry replayed");
     let again = page.service.take_one();
     assert_eq!(again.header("blobgate-redelivery").as_deref(), Some("1"));
     visit.audits("replay", &[id]);
 
     let id = page.quarantined();
-    visit.acts(id, "Release", "Release 1 entry", "1 entry released");
+    visit.acts(id, "Release", &format!("Release entry {id}"), "1 entry released");
     page.wait_for(id, "delivered");
     visit.audits("release", &[id]);
 
     let id = page.quarantined();
-    visit.acts(id, "Drop", "Drop 1 entry", "1 entry dropped");
+    visit.acts(id, "Drop", &format!("Drop entry {id}"), "1 entry dropped");
     assert_eq!(page.state(id), "dropped");
     visit.audits("drop", &[id]);
 
     let id = page.delivered();
-    visit.acts(id, "Purge", "Purge 1 entry", "1 entry purged");
+    visit.acts(id, "Purge", &format!("Purge entry {id}"), "1 entry purged");
     visit.audits("purge", &[id]);
     browser.open_page(&page.at(&format!("/page/entries/{id}")));
     browser.shows("The body is deleted");
@@ -53,11 +53,11 @@ fn acts_on_entries(look: Look) {
     browser.press("Next");
     visit.does(&format!("Release entry {id} as completed"), "Entry released as ");
     visit.audits("release-as", &[id]);
-    page.wait_for(id, "delivered");
+    page.wait_for(page.successor(id), "delivered");
 
     let id = page.waiting();
     page.service.reply(Reply::status(200));
-    visit.acts(id, "Retry now", "Retry 1 entry", "1 entry retried");
+    visit.acts(id, "Retry now", &format!("Retry entry {id}"), "1 entry retried");
     page.wait_for(id, "delivered");
     visit.audits("retry", &[id]);
 }
@@ -102,7 +102,7 @@ fn reevaluates(look: Look, give: impl Fn(&Browser, &str)) {
     browser.is_sound("the list of changes");
     assert_eq!((page.state(id).as_str(), page.audit().len()), ("quarantined", 0));
     visit.does("Release 1 entry", "1 entry passed");
-    page.wait_for(id, "delivered");
+    page.wait_for(page.successor(id), "delivered");
     visit.audits("reevaluate", &[id]);
 }
 
@@ -131,7 +131,8 @@ fn pauses_and_resumes(look: Look) {
     assert_eq!(visit.newest_audit()["action"], "pause");
     page.service.take();
     let id = page.store_event();
-    assert_eq!(page.state(id), "waiting");
+    page.wait_for(id, "waiting");
+    assert_eq!(page.service.take().len(), 0, "a paused route delivers");
     browser.open_page(&page.at("/page/"));
     browser.press("Resume veo3/completed");
     browser.is_sound("the question of a resumption");
@@ -177,19 +178,22 @@ fn a_repeat_and_a_late_click_change_nothing() {
     let browser = Browser::open(Look::DESK);
     let visit = Visit { page: &page, browser: &browser };
     let id = page.quarantined();
-    visit.acts(id, "Drop", "Drop 1 entry", "1 entry dropped");
+    visit.acts(id, "Drop", &format!("Drop entry {id}"), "1 entry dropped");
     let outcome = browser.path();
     browser.open_page(&browser.url()); // a reload
     browser.shows("1 entry dropped");
     assert_eq!((browser.path(), page.audit().len()), (outcome, 1));
     browser.back();
+    visit.does(&format!("Drop entry {id}"), "Nothing changed");
+    assert_eq!(page.audit().len(), 1);
+    browser.open_page(&page.at(&format!("/page/actions/drop?ids={id}")));
     browser.shows("No selected entry would change");
     assert!(!browser.has_button("Drop "));
 
     let id = page.quarantined();
     visit.asks(id, "Release");
     assert_eq!(page.inbox.post("/drop", &json!({"ids": [id]})).status, 200);
-    visit.does("Release 1 entry", "Nothing changed");
+    visit.does(&format!("Release entry {id}"), "Nothing changed");
     assert_eq!((page.state(id).as_str(), page.audit().len()), ("dropped", 2));
 }
 

@@ -1,6 +1,6 @@
 //! ChromeDriver as a process, and a session of a headless Chromium.
 
-use blobgate_testkit::{block, within};
+use blobgate_testkit::{block, free_port, within};
 use fantoccini::wd::{Capabilities, WebDriverCompatibleCommand};
 use fantoccini::{Client, ClientBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -32,19 +32,21 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn start() -> Self {
+        let port = free_port();
         let mut command = Command::new("chromedriver");
-        command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .arg(format!("--port={port}"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         let mut child = command.spawn().unwrap_or_else(|error| {
             panic!("cannot run chromedriver: {error}. Install the packages chromium and chromium-driver.")
         });
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let port: u16 = lines
-            .by_ref()
-            .find_map(|line| {
-                let line = line.ok()?;
-                line.split_once("started successfully on port ")?.1.trim_end_matches('.').parse().ok()
-            })
-            .expect("chromedriver prints its port");
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut before = Vec::new();
+        while !before.last().is_some_and(|line: &String| line.contains("started successfully")) {
+            before.push(lines.next().unwrap_or_else(|| panic!("chromedriver ends: {before:?}")));
+        }
         // A full pipe would block it.
         std::thread::spawn(move || lines.for_each(drop));
         let options = json!({

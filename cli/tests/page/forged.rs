@@ -96,7 +96,7 @@ fn attack(page: &PageInbox, sign_in: impl Fn(&Browser)) {
     // The session stays, and the page's own form works: what the sites lack is not the right.
     browser.open_page(&page.at(&format!("/page/entries/{id}")));
     browser.press("Release");
-    browser.press("Release 1 entry");
+    browser.press(&format!("Release entry {id}"));
     browser.shows("1 entry released");
 }
 
@@ -129,7 +129,7 @@ fn sessions_end_and_readers_only_read() {
         assert!(!browser.has_button("Pause"), "a reader sees Pause");
         browser.is_sound("a reader's overview");
         browser.open_page(&page.at(&format!("/page/actions/release?ids={id}")));
-        assert!(!browser.has_button("Release 1 entry"));
+        assert!(!browser.has_button("Release entry"));
         browser.is_sound("a reader's refusal");
         // A form without the page: also with a right CSRF token.
         browser.open_page(&page.at("/page/"));
@@ -152,7 +152,7 @@ fn sessions_end_and_readers_only_read() {
             page.sign_in(&browser, OPERATOR);
             browser.open_page(&page.at(&format!("/page/actions/release?ids={id}")));
             end.apply(&browser);
-            browser.press("Release 1 entry");
+            browser.press(&format!("Release entry {id}"));
             browser.is_sound("a form after the session's end");
             assert_eq!((page.state(id).as_str(), page.audit().len()), ("quarantined", 0));
         }

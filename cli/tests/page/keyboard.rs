@@ -22,8 +22,8 @@ fn releases_an_event_by_the_keyboard() {
         assert!(browser.path().ends_with("#main"), "{}", browser.path());
         browser.tab_to("Release");
         browser.keys(&[Key::Enter]);
-        browser.shows("Release 1 entry");
-        browser.tab_to("Release 1 entry");
+        browser.shows(&format!("Release entry {id}?"));
+        browser.tab_to(&format!("Release entry {id}"));
         browser.keys(&[Key::Enter]);
         browser.shows("1 entry released");
         page.wait_for(id, "delivered");

@@ -5,10 +5,11 @@ use crate::browser::Browser;
 use blobgate::contract::{Kind, Verdict, header};
 use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{
-    Connector, H1, InboxProcess, Reply, SqliteFile, TestDelivery, Upstream, eventually, sql,
+    Connector, H1, InboxProcess, MAX_WAIT, Reply, SqliteFile, TestDelivery, Upstream, eventually, pause, sql,
 };
 use serde_json::{Value, json};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// Tokens of [`PageInbox::with_tokens`].
 pub(crate) const READER: &str = "a-reader's-token-of-a-test";
@@ -81,7 +82,8 @@ impl PageInbox {
     /// Stores a delivery. Returns the id of its entry.
     #[track_caller]
     pub(crate) fn store(&self, delivery: &TestDelivery) -> i64 {
-        assert_eq!(self.inbox.receive(delivery).unwrap().status, 200);
+        let answer = self.inbox.receive(delivery).unwrap();
+        assert_eq!((answer.status, answer.header(header::INBOX_REASON)), (200, None));
         self.api("/entries?limit=1")["entries"][0]["id"].as_i64().unwrap()
     }
 
@@ -120,13 +122,15 @@ impl PageInbox {
         self.store(&delivery.header(header::DETAIL, "status: is another text, expected completed or failed"))
     }
 
-    /// An entry whose service is down.
+    /// An entry whose service is down. Its next attempt is in an hour.
     #[track_caller]
     pub(crate) fn waiting(&self) -> i64 {
         self.service.reply(Reply::status(503));
         let id = self.store(&forwarded(&fresh_generation()));
         let at = format!("SELECT count(*) FROM entry WHERE id = {id} AND state = 'waiting' AND attempts > 0");
         eventually("a failed attempt", || (sql(&self.store.url, &at) == "1").then_some(()));
+        // Only a person's retry is in time.
+        sql(&self.store.url, &format!("UPDATE entry SET due_at = due_at + 3600000000 WHERE id = {id}"));
         id
     }
 
@@ -157,6 +161,13 @@ impl PageInbox {
         id
     }
 
+    /// The event that a quarantined entry became.
+    #[track_caller]
+    pub(crate) fn successor(&self, id: i64) -> i64 {
+        self.wait_for(id, "superseded");
+        self.api(&format!("/entries/{id}"))["superseded_by"].as_i64().expect("the entry that replaced it")
+    }
+
     #[track_caller]
     pub(crate) fn state(&self, id: i64) -> String {
         let entry = self.api(&format!("/entries/{id}"));
@@ -165,7 +176,12 @@ impl PageInbox {
 
     #[track_caller]
     pub(crate) fn wait_for(&self, id: i64, state: &str) {
-        eventually(&format!("entry {id} {state}"), || (self.state(id) == state).then_some(()));
+        let entry = || self.api(&format!("/entries/{id}"));
+        let end = Instant::now() + MAX_WAIT;
+        while entry()["state"] != state {
+            assert!(Instant::now() < end, "not {state}: {}", entry());
+            pause(Duration::from_millis(20));
+        }
     }
 
     /// The rows of the audit table, the newest first.
