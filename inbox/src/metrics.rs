@@ -11,7 +11,7 @@ use crate::entry::QuarantineReason;
 use crate::health::Faults;
 use crate::space::Disk;
 use crate::store::Usage;
-use crate::traffic::{Traffic, TrafficEvent};
+use crate::traffic::{TrafficEvent, TrafficLog};
 pub(crate) use exposition::ExpositionFormat;
 use faults::FaultGauge;
 pub(crate) use labels::quarantined_route;
@@ -49,7 +49,7 @@ pub(crate) struct Metrics {
     pub(crate) job_mismatch: Counter,
     pub(crate) listeners: ListenerMetrics,
     /// By minute: the counters are since the start.
-    pub(crate) traffic: Arc<Traffic>,
+    pub(crate) traffic: Arc<TrafficLog>,
     /// By the newest valid signature, in seconds.
     pub(crate) clock_offset: Gauge,
 }
@@ -57,7 +57,7 @@ pub(crate) struct Metrics {
 impl Metrics {
     pub(crate) fn new(faults: &Arc<Faults>) -> Self {
         let refused = Family::default();
-        let traffic = Arc::new(Traffic::new());
+        let traffic = Arc::new(TrafficLog::new());
         let mut this = Self {
             registry: Registry::with_prefix("blobgate_inbox"),
             listeners: ListenerMetrics::new(&refused, &traffic),

@@ -48,9 +48,9 @@ pub(crate) struct CountedMinutes {
 
 /// Counts deliveries by minute.
 #[derive(Debug)]
-pub(crate) struct Traffic(Mutex<MinuteRing>);
+pub(crate) struct TrafficLog(Mutex<MinuteRing>);
 
-impl Traffic {
+impl TrafficLog {
     pub(crate) fn new() -> Self {
         Self(Mutex::new(MinuteRing::new(TrafficMoment::now())))
     }

@@ -3,6 +3,7 @@
 use crate::browser::Browser;
 use crate::look::Look;
 use crate::page_inbox::PageInbox;
+use blobgate::contract::header;
 use blobgate_testkit::{Reply, needs, repository};
 use serde_json::{Value, json};
 use std::fs;
@@ -28,7 +29,7 @@ fn acts_on_entries(look: Look) {
     page.service.take();
     visit.acts(id, "Replay", &format!("Replay entry {id}"), "1 entry replayed");
     let again = page.service.take_one();
-    assert_eq!(again.header("blobgate-redelivery").as_deref(), Some("1"));
+    assert_eq!(again.header(header::REDELIVERY).as_deref(), Some("1"));
     visit.audits("replay", &[id]);
 
     let id = page.quarantined();

@@ -148,7 +148,7 @@ fn sessions_end_and_readers_only_read() {
         assert!(browser.path().starts_with("/page/sign-in"), "{}", browser.path());
 
         // An operator whose session ends between the question and the click.
-        for end in [Ending::Altered, Ending::Deleted] {
+        for end in [SessionEnd::Altered, SessionEnd::Deleted] {
             page.sign_in(&browser, OPERATOR);
             browser.open_page(&page.at(&format!("/page/actions/release?ids={id}")));
             end.apply(&browser);
@@ -165,12 +165,12 @@ fn sessions_end_and_readers_only_read() {
 
 /// How a session ends.
 #[derive(Clone, Copy, Debug)]
-enum Ending {
+enum SessionEnd {
     Altered,
     Deleted,
 }
 
-impl Ending {
+impl SessionEnd {
     fn apply(self, browser: &Browser) {
         let cookie = browser.cookie().expect("a session");
         browser.delete_cookies();

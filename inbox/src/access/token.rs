@@ -148,7 +148,7 @@ pub(super) struct AccessKey(Hmac<Sha256>);
 impl AccessKey {
     /// The key is derived, so that the secret itself does not stay in memory.
     pub(super) fn new(secret: &[u8]) -> Self {
-        let derived = Sha256::new().chain_update(b"blobgate-page\0").chain_update(secret).finalize();
+        let derived = Sha256::new().chain_update(b"page session\0").chain_update(secret).finalize();
         // RFC 2104 fills a short key with zeros.
         let mut key = hmac::digest::common::Key::<Hmac<Sha256>>::default();
         key.iter_mut().zip(derived).for_each(|(byte, derived)| *byte = derived);

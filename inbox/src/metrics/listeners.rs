@@ -1,7 +1,7 @@
 //! The counters of the listeners.
 
 use super::labels::{ListenerLabels, ReasonLabel};
-use crate::traffic::{Traffic, TrafficEvent};
+use crate::traffic::{TrafficEvent, TrafficLog};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
@@ -12,11 +12,11 @@ pub(crate) struct ListenerMetrics {
     refused: Family<ReasonLabel, Counter>,
     ended: Family<ListenerLabels, Counter>,
     not_accepted: Family<ListenerLabels, Counter>,
-    traffic: Arc<Traffic>,
+    traffic: Arc<TrafficLog>,
 }
 
 impl ListenerMetrics {
-    pub(super) fn new(refused: &Family<ReasonLabel, Counter>, traffic: &Arc<Traffic>) -> Self {
+    pub(super) fn new(refused: &Family<ReasonLabel, Counter>, traffic: &Arc<TrafficLog>) -> Self {
         Self {
             refused: refused.clone(),
             ended: Family::default(),

@@ -1,6 +1,6 @@
 //! The audit: who changed what, and when.
 
-use super::render::{Place, render};
+use super::render::{NavPlace, render};
 use super::{PageAnswer, PageState, Visitor, encode, entries_path};
 use crate::service::{AuditRecord, AuditRequest, Error};
 use axum::extract::{Query, State};
@@ -51,7 +51,7 @@ pub(super) async fn show(
         entry: request.entry,
         actions: page.actions.into_iter().map(ActionView::new).collect(),
     };
-    render("audit.html", &visitor, Place::Audit, &view)
+    render("audit.html", &visitor, NavPlace::Audit, &view)
 }
 
 impl ActionView {
@@ -88,6 +88,6 @@ mod tests {
         let action = ActionView::new(record);
         assert_eq!((action.ids.len(), action.more), (MAX_LINKS, 8));
         let view = AuditView { actions: vec![action], entry: Some(1), older: None, newest: None };
-        check_inert(&text_of("audit.html", &operator(), Place::Audit, &view), 6);
+        check_inert(&text_of("audit.html", &operator(), NavPlace::Audit, &view), 6);
     }
 }

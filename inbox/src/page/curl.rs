@@ -1,6 +1,7 @@
 //! The delivery of an entry as a curl command.
 
 use crate::service::{BodyEncoding, EntryPayload};
+use blobgate::contract::header;
 
 /// A longer body comes from a file. A command has to be readable.
 const MAX_BODY: usize = 4 << 10;
@@ -10,7 +11,7 @@ const SERVICE: &str = "http://127.0.0.1:5000";
 /// curl sets these itself, and a copy has another length and host.
 const OWN: [&str; 5] = ["host", "content-length", "connection", "transfer-encoding", "expect"];
 /// A signature is valid for some minutes.
-const SIGNATURE: &str = "webhook-signature";
+const SIGNATURE: &str = header::WEBHOOK_SIGNATURE;
 
 /// The command, which a person can paste into a POSIX shell. It has every stored header except the signature.
 pub(super) fn command(id: i64, payload: &EntryPayload) -> String {
@@ -81,7 +82,7 @@ mod tests {
             ("content-type", "application/json"),
             ("host", "gate.example"),
             ("content-length", "7"),
-            ("webhook-signature", "v1,c2VjcmV0"),
+            (header::WEBHOOK_SIGNATURE, "v1,c2VjcmV0"),
             ("x-note", "a'b; $HOME"),
             ("x-empty", ""),
         ];

@@ -3,7 +3,7 @@
 use super::audit::ActionView;
 use super::body::{BodyExtent, BodyText};
 use super::prose::{ProsePiece, pieces};
-use super::render::{Place, render};
+use super::render::{NavPlace, render};
 use super::story::StoryView;
 use super::{PageAnswer, PageError, PageState, Visitor, curl};
 use crate::admin::Admin;
@@ -72,7 +72,7 @@ pub(super) async fn show(
 ) -> PageAnswer {
     let extent = if query.body.as_deref() == Some("all") { BodyExtent::Whole } else { BodyExtent::Short };
     let view = EntryView::new(&admin, read_id(&id).map_err(crate::service::Error::from)?, extent).await?;
-    render("entry.html", &visitor, Place::Entries, &view)
+    render("entry.html", &visitor, NavPlace::Entries, &view)
 }
 
 /// The body as a file. A browser never shows it, since it may be anything.
@@ -234,13 +234,13 @@ mod tests {
 
     #[test]
     fn shows_hostile_entries_as_text() {
-        let html = text_of("entry.html", &operator(), Place::Entries, &view(HOSTILE.as_bytes()));
+        let html = text_of("entry.html", &operator(), NavPlace::Entries, &view(HOSTILE.as_bytes()));
         check_inert(&html, 41);
     }
 
     #[test]
     fn shows_a_hostile_body_as_text() {
-        let entry = |body: &[u8]| text_of("entry.html", &operator(), Place::Entries, &view(body));
+        let entry = |body: &[u8]| text_of("entry.html", &operator(), NavPlace::Entries, &view(body));
         let html = entry(b"{\"a\":\"</pre><img src=x onerror=alert(1)>\xe2\x80\xae\"}");
         let body = "{\n  &quot;a&quot;: &quot;&lt;/pre&gt;&lt;img src=x onerror=alert(1)&gt;<span class=\"mark\">U+202E</span>&quot;\n}</pre>";
         assert!(html.contains(body), "{html}");

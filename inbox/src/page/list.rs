@@ -1,6 +1,6 @@
 //! The list of entries: filters, a search, and pages that stay right while events arrive.
 
-use super::render::{Place, render};
+use super::render::{NavPlace, render};
 use super::search::{FoundMatch, SearchOutcome, search};
 use super::story::StoryView;
 use super::{PageError, PageState, Visitor, encode, entries_path};
@@ -105,7 +105,7 @@ pub(super) async fn show(
     }
     let is_right = query.errors.is_empty();
     let view = ListView::new(&admin, query, found).await?;
-    let html = render("list.html", &visitor, Place::Entries, &view)?;
+    let html = render("list.html", &visitor, NavPlace::Entries, &view)?;
     let status = if is_right { StatusCode::OK } else { StatusCode::BAD_REQUEST };
     Ok((status, html).into_response())
 }
@@ -333,12 +333,12 @@ mod tests {
             search: Some(search),
             ..view(Some(page), &[("state", "dead")])
         };
-        check_inert(&text_of("list.html", &operator(), Place::Entries, &view), 6);
+        check_inert(&text_of("list.html", &operator(), NavPlace::Entries, &view), 6);
     }
 
     #[test]
     fn a_wrong_value_has_its_message_beside_its_field() {
-        let html = text_of("list.html", &operator(), Place::Entries, &view(None, &[("hook", "<\"'&>")]));
+        let html = text_of("list.html", &operator(), NavPlace::Entries, &view(None, &[("hook", "<\"'&>")]));
         let value = "name=\"hook\" value=\"&lt;&quot;&#x27;&amp;&gt;\"";
         assert!(html.contains(value), "{html}");
         assert!(html.contains("aria-invalid=\"true\" aria-describedby=\"e-hook\""));
@@ -350,7 +350,7 @@ mod tests {
     fn an_empty_list_says_what_to_do() {
         let empty = |next, examined| Some(EntryPage { entries: Vec::new(), next, examined });
         let text = |page, values: &[(&str, &str)]| {
-            text_of("list.html", &operator(), Place::Entries, &view(page, values))
+            text_of("list.html", &operator(), NavPlace::Entries, &view(page, values))
         };
         assert!(text(empty(None, false), &[]).contains("<strong>No entry yet</strong>"));
         assert!(text(empty(None, false), &[("state", "dead")]).contains("<strong>No entry matches</strong>"));

@@ -1,6 +1,6 @@
 //! Where a visitor goes on: only to a view of the page.
 
-use super::render::{Html, PageError, Place, render};
+use super::render::{Html, NavPlace, PageError, render};
 use super::visitor::Visitor;
 use axum::response::Redirect;
 use serde::Serialize;
@@ -43,7 +43,7 @@ pub(super) fn sign_in_at(path: &str) -> Redirect {
 
 /// Loads the path again from the page itself. After a link on another site, the browser sends the session's cookie only then.
 pub(super) fn elsewhere(path: &str) -> Result<Html, PageError> {
-    render("next.html", &Visitor::nobody(), Place::Nowhere, &NextView { next: safe_next(path) })
+    render("next.html", &Visitor::nobody(), NavPlace::Nowhere, &NextView { next: safe_next(path) })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::chart::TrafficChart;
 use super::health::{HealthView, SPACE_WARNS, failure, list_of, percent};
-use super::render::{Place, render};
+use super::render::{NavPlace, render};
 use super::{PageAnswer, PageState, Visitor, encode, entries_path};
 use crate::service::{
     ActivePause, BudgetStatus, EntryState, FailureStatus, InboxStats, ReconcileQuestion, RouteStats,
@@ -76,7 +76,7 @@ pub(super) async fn show(State(admin): PageState, visitor: Visitor) -> PageAnswe
         overdue.truncate(MAX_OVERDUE);
     }
     let view = OverviewView::new(stats, overdue, admin.operations.traffic(), &admin.docs);
-    render("overview.html", &visitor, Place::Overview, &view)
+    render("overview.html", &visitor, NavPlace::Overview, &view)
 }
 
 impl OverviewView {
@@ -216,7 +216,7 @@ mod tests {
         let overdue = vec![serde_json::from_value(question).unwrap()];
         let traffic = TrafficAnswer { since: HOSTILE.to_owned(), minutes: Vec::new() };
         let view = OverviewView::new(stats, overdue, traffic, "https://docs.example");
-        let html = text_of("overview.html", &operator(), Place::Overview, &view);
+        let html = text_of("overview.html", &operator(), NavPlace::Overview, &view);
         check_inert(&html, 22);
     }
 
@@ -224,7 +224,7 @@ mod tests {
     fn an_idle_inbox_is_well() {
         let traffic = TrafficAnswer { since: "2026-01-31T11:00:00.000Z".to_owned(), minutes: Vec::new() };
         let view = OverviewView::new(InboxStats::default(), Vec::new(), traffic, "https://docs.example");
-        let html = text_of("overview.html", &operator(), Place::Overview, &view);
+        let html = text_of("overview.html", &operator(), NavPlace::Overview, &view);
         assert!(html.contains("<h1>All is well</h1>"), "{html}");
         assert!(html.contains("Counted by this inbox since its start, <time datetime=\"2026-01-31T11:00:00.000Z\" title=\"2026-01-31 11:00:00.000 UTC\">1 h ago</time>"));
     }

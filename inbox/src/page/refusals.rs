@@ -1,7 +1,7 @@
 //! The refusals of the gates, by hook and reason.
 
 use super::prose::{ProsePiece, pieces};
-use super::render::{Place, render};
+use super::render::{NavPlace, render};
 use super::{PageAnswer, PageState, Visitor, encode};
 use crate::service::{Error, GateRefusal, RefusalGroup, RefusalPage, RefusalRequest};
 use axum::extract::{Query, State};
@@ -48,7 +48,7 @@ pub(super) async fn show(
     let chips = request.pairs();
     let page = admin.operations.refusals(&request);
     let view = RefusalsView::new(page, chips, &admin.docs);
-    render("refusals.html", &visitor, Place::Refusals, &view)
+    render("refusals.html", &visitor, NavPlace::Refusals, &view)
 }
 
 impl RefusalsView {
@@ -161,7 +161,7 @@ mod tests {
         };
         let page = RefusalPage { receives: true, since: HOSTILE.to_owned(), groups: vec![group], dropped: 1 };
         let view = RefusalsView::new(page, vec![("hook", HOSTILE.to_owned())], "https://docs.example");
-        let html = text_of("refusals.html", &operator(), Place::Refusals, &view);
+        let html = text_of("refusals.html", &operator(), NavPlace::Refusals, &view);
         check_inert(&html, 20);
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Html(String);
 /// The places of the navigation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Place {
+pub(super) enum NavPlace {
     Overview,
     Entries,
     Refusals,
@@ -92,7 +92,7 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
 pub(super) fn render(
     template: &str,
     visitor: &Visitor,
-    place: Place,
+    place: NavPlace,
     view: &impl Serialize,
 ) -> Result<Html, PageError> {
     render_at(now(), template, visitor, place, view).map(Html).map_err(|error| {
@@ -110,7 +110,7 @@ fn render_at(
     now: i64,
     template: &str,
     visitor: &Visitor,
-    place: Place,
+    place: NavPlace,
     view: &impl Serialize,
 ) -> Result<String, minijinja::Error> {
     let context = context! {
@@ -176,7 +176,7 @@ impl PageError {
 
     fn page(&self, visitor: &Visitor) -> Response {
         let view = context! { title => self.title, detail => self.detail.clone() };
-        match render("problem.html", visitor, Place::Nowhere, &view) {
+        match render("problem.html", visitor, NavPlace::Nowhere, &view) {
             Ok(html) => (self.status, html).into_response(),
             Err(error) => (error.status, error.title).into_response(),
         }
@@ -211,7 +211,7 @@ pub(super) mod tests {
     pub(in crate::page) fn text_of(
         template: &str,
         visitor: &Visitor,
-        place: Place,
+        place: NavPlace,
         view: &impl Serialize,
     ) -> String {
         render_at(NOON, template, visitor, place, view).unwrap_or_else(|error| panic!("{error:#}"))
@@ -254,7 +254,7 @@ pub(super) mod tests {
     #[test]
     fn a_problem_shows_hostile_details_as_text() {
         let view = context! { title => "No entry has this number", detail => HOSTILE };
-        let html = text_of("problem.html", &Visitor::nobody(), Place::Nowhere, &view);
+        let html = text_of("problem.html", &Visitor::nobody(), NavPlace::Nowhere, &view);
         check_inert(&html, 1);
     }
 

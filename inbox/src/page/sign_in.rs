@@ -3,7 +3,7 @@
 use super::admit::{check_site, refuse};
 use super::form::read_pairs;
 use super::next::safe_next;
-use super::render::{Place, render};
+use super::render::{NavPlace, render};
 use super::visitor::Visitor;
 use super::{HOME, PageState, SIGN_IN, cookie, site};
 use crate::access::{SignInRefusal, unix_now};
@@ -112,7 +112,7 @@ async fn wrong(refusal: SignInRefusal, next: String) -> Response {
 }
 
 fn show(status: StatusCode, next: String, wrong: Option<&'static str>) -> Response {
-    let page = render("sign_in.html", &Visitor::nobody(), Place::Nowhere, &SignInView { next, wrong });
+    let page = render("sign_in.html", &Visitor::nobody(), NavPlace::Nowhere, &SignInView { next, wrong });
     (status, page).into_response()
 }
 

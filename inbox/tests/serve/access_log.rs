@@ -3,6 +3,7 @@
 use super::{MAX_WAIT, ServedInbox, gate_headers};
 use axum::body::Bytes;
 use axum::http::{Method, Request};
+use blobgate::contract::header;
 use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
 use serde_json::Value;
@@ -67,12 +68,12 @@ fn refusal(hook: &str, reason: &str, id: &str) -> Vec<u8> {
         field(5, "/hooks/veo3/m4rk-token"),
         field(6, "m4rk-agent"),
         field(9, id),
-        pair(13, "blobgate-hook", hook),
-        pair(13, "blobgate-generation-id", "ffd473d5-5bef-4e14-bf22-8d559be3c19f"),
-        pair(13, "blobgate-job", "order-17"),
+        pair(13, header::HOOK, hook),
+        pair(13, header::GENERATION_ID, "ffd473d5-5bef-4e14-bf22-8d559be3c19f"),
+        pair(13, header::JOB, "order-17"),
         pair(13, "x-other", "m4rk-header"),
     ];
-    let response = [field(1, number(1, 400)), pair(4, "blobgate-reason", reason), field(6, "wasm")];
+    let response = [field(1, number(1, 400)), pair(4, header::REASON, reason), field(6, "wasm")];
     [field(1, common.concat()), field(3, request.concat()), field(4, response.concat())].concat()
 }
 
@@ -238,9 +239,9 @@ async fn says_without_a_listener_that_nothing_can_come() {
 async fn believes_no_gate_header_of_a_client() {
     let logged = LoggedInbox::start().await;
     let forged = [
-        pair(13, "blobgate-hook", "veo3"),
-        pair(13, "blobgate-job", "order-17"),
-        pair(13, "blobgate-generation-id", "ffd473d5-5bef-4e14-bf22-8d559be3c19f"),
+        pair(13, header::HOOK, "veo3"),
+        pair(13, header::JOB, "order-17"),
+        pair(13, header::GENERATION_ID, "ffd473d5-5bef-4e14-bf22-8d559be3c19f"),
     ];
     let entries = [
         of_envoy(400, "http1.codec_error", &forged.concat()),

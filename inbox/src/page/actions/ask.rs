@@ -1,6 +1,6 @@
 //! Shows what an action on entries will do.
 
-use super::super::render::{Html, PageError, Place, render};
+use super::super::render::{Html, NavPlace, PageError, render};
 use super::super::{PageState, Visitor};
 use super::fields::{ActionFields, FieldPair, entries_link, link, pairs};
 use super::words::{EntryAction, entries};
@@ -85,7 +85,7 @@ pub(super) async fn show(
         hidden,
         selected: SelectedView::new(&selection),
     };
-    render("action.html", &visitor, Place::Entries, &view)
+    render("action.html", &visitor, NavPlace::Entries, &view)
 }
 
 /// The counts of a preview, which comes in pieces.

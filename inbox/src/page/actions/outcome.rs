@@ -1,6 +1,6 @@
 //! Shows the outcome of an action. Its address names a row and entries; each fact about them is from the store.
 
-use super::super::render::{Html, PageError, Place, render};
+use super::super::render::{Html, NavPlace, PageError, render};
 use super::super::{PageState, Visitor};
 use super::ask::RefusedView;
 use super::fields::{ActionFields, FieldPair, join, link, pairs, unknown};
@@ -87,7 +87,7 @@ pub(super) async fn show(
         stopped: stopped.map(|code| code.title()),
         rest,
     };
-    render("action_outcome.html", &visitor, Place::Entries, &view)
+    render("action_outcome.html", &visitor, NavPlace::Entries, &view)
 }
 
 /// The place at which the action continues, if its address has one.

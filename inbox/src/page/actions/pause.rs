@@ -1,7 +1,7 @@
 //! Pauses deliveries, and resumes them.
 
 use super::super::form::CheckedForm;
-use super::super::render::{Html, PageError, Place, render};
+use super::super::render::{Html, NavPlace, PageError, render};
 use super::super::{PageState, Visitor};
 use super::fields::{ActionFields, FieldPair, link};
 use super::words::PageAction;
@@ -102,7 +102,7 @@ async fn ask(
         events: EventKind::ALL.map(EventKind::name).to_vec(),
         asked,
     };
-    render("action_pause.html", visitor, Place::Nowhere, &view)
+    render("action_pause.html", visitor, NavPlace::Nowhere, &view)
 }
 
 fn is_of(pause: &ActivePause, target: &PauseTarget) -> bool {

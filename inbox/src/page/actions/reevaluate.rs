@@ -6,7 +6,7 @@ mod form;
 mod list;
 
 use super::super::form::CheckedForm;
-use super::super::render::{Html, PageError, Place, render};
+use super::super::render::{Html, NavPlace, PageError, render};
 use super::super::{PageState, Visitor};
 use super::ask::SelectedView;
 use super::fields::{ActionFields, FieldPair, link, pairs};
@@ -71,7 +71,7 @@ pub(in crate::page::actions) async fn ask(
         hidden: pairs(&selection).into_iter().chain(number("after", after)).collect(),
         waivable: waivable.collect(),
     };
-    render("action_reevaluate.html", &visitor, Place::Entries, &view)
+    render("action_reevaluate.html", &visitor, NavPlace::Entries, &view)
 }
 
 pub(in crate::page::actions) async fn run(
@@ -86,7 +86,7 @@ pub(in crate::page::actions) async fn run(
         ReevaluateStep::List => {
             let list = JudgedList::judge(&admin, &caller, &form.request(true)).await?;
             let view = JudgedView::new(list, form);
-            Ok(render("action_reevaluate_list.html", &visitor, Place::Entries, &view)?.into_response())
+            Ok(render("action_reevaluate_list.html", &visitor, NavPlace::Entries, &view)?.into_response())
         }
         ReevaluateStep::Apply => {
             let request = form.request(false);

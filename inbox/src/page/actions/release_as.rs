@@ -2,7 +2,7 @@
 
 use super::super::form::CheckedForm;
 use super::super::refusal::VisitRefusal;
-use super::super::render::{PageError, Place, render};
+use super::super::render::{NavPlace, PageError, render};
 use super::super::{PageState, Visitor};
 use super::fields::{ActionFields, FieldPair, link, wrong};
 use crate::service::{
@@ -68,7 +68,7 @@ pub(super) async fn ask(
     let events = EventKind::ALL.map(EventKind::name).to_vec();
     let view =
         ReleaseAsView { entry, events, event: event.map(EventKind::name), generation_id, would, refusal };
-    Ok((status, render("action_release_as.html", &visitor, Place::Entries, &view)?).into_response())
+    Ok((status, render("action_release_as.html", &visitor, NavPlace::Entries, &view)?).into_response())
 }
 
 pub(super) async fn release(State(admin): PageState, form: CheckedForm) -> Result<Redirect, PageError> {
