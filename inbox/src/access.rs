@@ -161,4 +161,5 @@ pub(crate) fn unix_now() -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::string_slice, reason = "a test may panic: that is how it fails")]
 mod tests;

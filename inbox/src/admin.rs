@@ -246,6 +246,7 @@ async fn metrics(State(admin): State<Arc<Admin>>, headers: HeaderMap) -> Respons
 }
 
 #[cfg(test)]
+#[allow(clippy::string_slice, reason = "a test may panic: that is how it fails")]
 mod tests;
 #[cfg(test)]
 pub(crate) use tests::closed_endpoints;

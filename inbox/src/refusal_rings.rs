@@ -113,7 +113,9 @@ impl RefusalRecord {
         let texts = texts.chain(self.gate.as_ref().map(|gate| gate.len()));
         let all = texts.fold(0, |sum: usize, length| sum.saturating_add(length).saturating_add(OVERHEAD));
         // The record, its counters, and its place in the list, which grows by doubling.
-        all.saturating_add(size_of::<Self>()).saturating_add(OVERHEAD).saturating_add(4 * size_of::<usize>())
+        all.saturating_add(size_of::<Self>())
+            .saturating_add(OVERHEAD)
+            .saturating_add(const { 4 * size_of::<usize>() })
     }
 }
 

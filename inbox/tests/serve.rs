@@ -1,6 +1,8 @@
 //! The inbox over HTTP, with an SQLite store: deliveries of the gate, attempts, and the admin listener.
 
 #![allow(
+    clippy::expect_used,
+    clippy::panic,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::arithmetic_side_effects,

@@ -156,7 +156,7 @@ async fn only_the_header_brings_a_token() {
     for path in [format!("/stats?token={secret}"), format!("/stats?access_token={secret}")] {
         assert_eq!(site.call("GET", &path, &[]).await.0, 401);
     }
-    let user = format!("authorization: Basic b3BzOm9wZXJhdG9yLTAxMjM0NTY3ODk=");
+    let user = "authorization: Basic b3BzOm9wZXJhdG9yLTAxMjM0NTY3ODk=".to_owned();
     assert_eq!(site.call("GET", "/stats", &[&user]).await.0, 401);
 }
 

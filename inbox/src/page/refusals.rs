@@ -98,6 +98,7 @@ impl GroupView {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "a test may panic: that is how it fails")]
 mod tests {
     use super::*;
     use crate::page::render::tests::{HOSTILE, check_inert, operator, text_of};

@@ -184,6 +184,7 @@ impl PageError {
 }
 
 #[cfg(test)]
+#[allow(clippy::string_slice, reason = "a test may panic: that is how it fails")]
 pub(super) mod tests {
     use super::*;
     use crate::access::Access;

@@ -10,7 +10,6 @@ const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
 
 /// A time of RFC 3339 as `3 min ago`, with the exact time in UTC as its title.
-#[expect(clippy::needless_pass_by_value, reason = "a filter gets its arguments by value")]
 pub(super) fn ago(state: &State, time: String) -> Value {
     let now = state.lookup("now").and_then(|now| i64::try_from(now).ok()).unwrap_or_default();
     let Some(at) = micros(&time) else { return visible(time) };

@@ -1,6 +1,7 @@
 //! The sign-in of the page and attacks on it, by a client that sends any bytes.
 
 #![allow(
+    clippy::string_slice,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -115,7 +115,8 @@ async fn names_what_is_wrong_with_a_configuration_and_shows_none_of_it() {
     site.quarantined(&generation(1), "result-url-denied").await;
     let good = config("\"any\"");
     let with_key = |text: &str| text.replace("KEY", SECRET);
-    let rows: &[(&[(&str, &str)], u16, &str)] = &[
+    type Pairs<'p> = &'p [(&'p str, &'p str)];
+    let rows: &[(Pairs<'_>, u16, &str)] = &[
         (&[], 400, "the configuration is missing"),
         (&[("config", " \r\n")], 400, "the configuration is missing"),
         (&[("config", &good), ("file", &good)], 400, "two configurations"),

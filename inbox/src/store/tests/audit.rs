@@ -57,7 +57,7 @@ in_both! {
         assert!((before..=test.driver().now().await.unwrap()).contains(&row.at), "{before} {row:?}");
         let alone = test.driver().action(row.id).await.unwrap().unwrap();
         assert_eq!((alone.id, alone.at, &alone.who, alone.ids()), (row.id, row.at, &row.who, NONE.to_vec()));
-        assert_eq!(test.driver().action(row.id + 1).await.unwrap(), None);
+        assert_eq!(test.driver().action(row.id.saturating_add(1)).await.unwrap(), None);
     }
 
     async fn writes_each_kind_of_change(test: &mut DriverStore) {

@@ -157,7 +157,7 @@ in_both! {
     async fn a_time_ends_the_windows(test: &mut DriverStore) {
         test.sql(MANY).await;
         // An entry a second: the window's last entry is the 25,001st.
-        let since = |seconds: i64| Filter { since: Some(seconds * 1_000_000), ..of_hook("rare") };
+        let since = |seconds: i64| Filter { since: Some(seconds.saturating_mul(1_000_000)), ..of_hook("rare") };
         assert_eq!(test.page(&since(27_005), None, 10).await, (vec![36_005, 27_005], Some(25_001)), "within an hour");
         assert_eq!(test.page(&since(28_602), None, 10).await, (vec![36_005], None), "no older entry can match");
         assert_eq!(test.page(&since(50_000), None, 10).await, (NONE.to_vec(), None));
