@@ -1,7 +1,7 @@
 "use strict";
 // Refreshes the regions marked with `data-live` when the inbox reports a change. The page works without it.
 (() => {
-  const MIN_PAUSE = 3000; // between two refreshes
+  const MIN_PAUSE = 5000; // between two refreshes
   const TICK = 30000; // words such as "3 min ago" grow old
   const LOST_AFTER = 4000; // a planned end of the stream is no loss
   const status = document.querySelector(".live-state");
@@ -95,7 +95,7 @@
   // A slow inbox is asked less often.
   const plan = () => {
     if (timer || document.hidden) return;
-    const wait = Math.max(0, begun + Math.max(MIN_PAUSE, 10 * cost) - Date.now());
+    const wait = Math.max(0, begun + Math.max(MIN_PAUSE, 20 * cost) - Date.now());
     timer = setTimeout(() => { timer = 0; refresh(); }, wait);
   };
 
