@@ -25,9 +25,9 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-Envoy reports each refusal to an inbox with --access-log. That inbox has in memory, for each hook and
-reason, the first 100, the last 100 and a count, all since its start. If several inboxes share the store,
-each shows the refusals that it has seen. A quarantined delivery is no refusal.
+Envoy reports each refusal to an inbox with --access-log. That inbox has in memory, for each hook
+and reason, the first 100, the last 100 and a count, all since its start. If several inboxes share
+the store, each shows the refusals that it has seen. A quarantined delivery is no refusal.
 
 A group without a hook is of Envoy itself: it refused before the gate. STATUS 0 is a reset stream.
 

@@ -198,6 +198,11 @@ impl Rig {
                 vec![shown.clone(), format!("--json {shown}"), format!("--body {shown}")]
             }
             "inbox stats" => vec![admin.clone(), format!("--json {admin}")],
+            "inbox audit" => {
+                self.dropped();
+                vec![admin.clone(), format!("--json {admin}")]
+            }
+            "inbox refusals" => vec![admin.clone(), format!("--json {admin}")],
             "inbox pause" => vec![format!("--hook another {admin}")],
             "inbox resume" => {
                 self.inbox.command(&["pause", "--hook", "another"]);
