@@ -212,7 +212,7 @@ impl RawAnswer {
 
 /// A cookie as the inbox signs it, written a second time: the format is one that several inboxes share.
 pub(crate) fn cookie_of(token: &str, expires: u64, id: &str) -> String {
-    let key = Sha256::digest(format!("blobgate-page\0{token}"));
+    let key = Sha256::digest(format!("page session\0{token}"));
     let mut mac = Hmac::<Sha256>::new_from_slice(&key).unwrap();
     let signed = format!("{expires}.{id}");
     for part in ["session", &signed] {
