@@ -50,7 +50,7 @@ fn refuses_names_with_control_characters(store: &str) {
         "/expect",
         &json!({"hook": "veo3", "generation_id": "ffd473d5-5bef-4e14-bf22-8d559be3c19f", "job": "a"}),
     );
-    assert_eq!(put(&json!({"hook": "veo3"})).1, json!({"changed": true}));
+    assert_eq!(put(&json!({"hook": "veo3"})).1, json!({"changed": true, "action": 3}), "without a note");
 }
 
 /// The text fields of an entry.

@@ -103,7 +103,13 @@ impl Rig {
         migrate(PROGRAM, &store);
         let provider = format!("http://{}", closed_port().address);
         let receiver = Upstream::start();
-        let inbox = InboxProcess::start(PROGRAM, &store, receiver.port, &["--provider", &provider]).ready();
+        let inbox = InboxProcess::start(
+            PROGRAM,
+            &store,
+            receiver.port,
+            &["--provider", &provider, "--access-log", "127.0.0.1:0"],
+        )
+        .ready();
         // No attempt is under way.
         assert!(inbox.command(&["pause", "--hook", "veo3"]).status.success());
         let rig = Self { folder, store, inbox, receiver };

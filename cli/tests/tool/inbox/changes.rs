@@ -73,7 +73,11 @@ async fn refuses_to_replay_a_quarantined_entry(place: TestStore) {
     assert_eq!(message, format!("1 entry cannot be replayed: {sentence}\nno entry to replay\n"));
     let (_, message) =
         inbox.call(reqwest::Method::POST, "/replay", &json!({"filter": {"hook": "veo3"}})).await;
-    assert_eq!(message, json!({"changed": [], "refused": [], "action": null, "next": null}), "a filter skips it");
+    assert_eq!(
+        message,
+        json!({"changed": [], "refused": [], "action": null, "next": null}),
+        "a filter skips it"
+    );
     assert_eq!(inbox.entries("state=quarantined").await.len(), 1);
     // Once dropped, it can be replayed.
     assert_eq!(inbox.lines(&["drop", &id, "--yes"]), ["1 entry dropped"]);

@@ -424,13 +424,20 @@ async fn refuses_wrong_subjects(place: TestStore) {
         ("?job=a&job=b", "job occurs twice: pass it once"),
         ("?generation=%1b%5b2J", "invalid generation \"\\u{1b}[2J\": use a UUID in the 8-4-4-4-12 form"),
     ] {
-        let answer = inbox.client.get(url(query)).bearer_auth("an-admin-token-of-a-test").send().await.unwrap();
+        let answer =
+            inbox.client.get(url(query)).bearer_auth("an-admin-token-of-a-test").send().await.unwrap();
         assert_eq!(answer.status(), 400, "{query}");
         let problem: Value = answer.json().await.unwrap();
         assert_eq!((&problem["code"], &problem["detail"]), (&json!("request-invalid"), &json!(detail)));
     }
-    let wrong =
-        inbox.client.post(url("")).bearer_auth("an-admin-token-of-a-test").json(&json!({"id": 1})).send().await.unwrap();
+    let wrong = inbox
+        .client
+        .post(url(""))
+        .bearer_auth("an-admin-token-of-a-test")
+        .json(&json!({"id": 1}))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(wrong.status(), 400);
 }
 
