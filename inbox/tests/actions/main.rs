@@ -8,6 +8,9 @@
     reason = "a test may panic: that is how it fails"
 )]
 
+/// The fields of a form.
+type FieldRow<'f> = &'f [(&'f str, &'f str)];
+
 /// Runs a test on both stores.
 macro_rules! on_both_stores {
     ($($name:ident)*) => {

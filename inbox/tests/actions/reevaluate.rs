@@ -115,8 +115,7 @@ async fn names_what_is_wrong_with_a_configuration_and_shows_none_of_it() {
     site.quarantined(&generation(1), "result-url-denied").await;
     let good = config("\"any\"");
     let with_key = |text: &str| text.replace("KEY", SECRET);
-    type Pairs<'p> = &'p [(&'p str, &'p str)];
-    let rows: &[(Pairs<'_>, u16, &str)] = &[
+    let rows: &[(crate::FieldRow<'_>, u16, &str)] = &[
         (&[], 400, "the configuration is missing"),
         (&[("config", " \r\n")], 400, "the configuration is missing"),
         (&[("config", &good), ("file", &good)], 400, "two configurations"),

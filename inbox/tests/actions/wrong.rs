@@ -8,8 +8,7 @@ async fn refuses_wrong_requests_and_changes_nothing() {
     site.quarantined(&generation(1), "token-expired").await;
     let many: Vec<String> = (1..=501).map(|id| id.to_string()).collect();
     let many = many.join(",");
-    type Pairs<'p> = &'p [(&'p str, &'p str)];
-    let rows: &[(&str, Pairs<'_>, u16, &str)] = &[
+    let rows: &[(&str, crate::FieldRow<'_>, u16, &str)] = &[
         ("release", &[], 400, "no entry is selected"),
         ("release", &[("ids", "")], 400, "no entry is selected"),
         ("release", &[("state", ""), ("hook", "")], 400, "no entry is selected"),
