@@ -160,6 +160,8 @@ pub async fn serve(
     };
     let administration = admin::routes(&admin).merge(page::routes(&admin));
     let administering = listen(ListenerName::Admin, settings.admin, administration).serve();
+    // Its last handle goes with the listener: it has a committer, and the tasks that store end after the last one.
+    drop(admin);
     let finished = async {
         listening();
         ending.cancelled().await;

@@ -5,6 +5,7 @@ use blobgate::contract::header;
 use blobgate_testkit::inbox::{forwarded, fresh_generation};
 use blobgate_testkit::{InboxProcess, Reply, Upstream, eventually, pause};
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -87,9 +88,17 @@ fn ends_at_once_without_attempts(store: &str) {
         // Idle connections do not delay the end.
         let idle: Vec<_> =
             (0..20).map(|_| TcpStream::connect(("127.0.0.1", inbox.receive)).unwrap()).collect();
+        // Nor does a browser that watches the page.
+        let mut watching = TcpStream::connect(("127.0.0.1", inbox.admin)).unwrap();
+        let stream = "GET /page/live HTTP/1.1\r\nhost: 127.0.0.1\r\naccept: text/event-stream\r\n\r\n";
+        watching.write_all(stream.as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        watching.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200");
         inbox.signal(signal);
         let signalled = Instant::now();
         let status = eventually("end", || inbox.exited());
+        assert!(!inbox.log().contains("not stored in time"), "{}", inbox.log());
         assert!(
             status.success() && signalled.elapsed() < 2 * EXIT_TIMEOUT,
             "{status}, {:?}",
