@@ -159,7 +159,7 @@ bench: build native empty-native ## compare the cost of the gate with empty filt
 	cargo build --locked --profile measured -p blobgate-testkit --example ext_authz
 	benches/run $(ARGS)
 
-count: build native empty-native ## count instructions and cache misses of a delivery, independent of the machine's load; needs valgrind; ONLY="wasm native" for less
+count: build native empty-native ## count instructions and cache misses of a delivery; needs valgrind, and a quiet machine for Envoy's own; ONLY="wasm native" for less
 	benches/count $(foreach name,$(ONLY),--only $(name))
 
 bench-inbox: build ## measure how fast the inbox stores and delivers; needs PostgreSQL, wrk, nginx and two idle cores
