@@ -11,6 +11,8 @@
 
 #[path = "serve/access_log.rs"]
 mod access_log;
+#[path = "support/settings.rs"]
+mod settings;
 #[path = "serve/views.rs"]
 mod views;
 
@@ -20,12 +22,12 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use blobgate::contract::{self, Kind, Verdict, header};
 use blobgate_inbox::store::Place;
-use blobgate_inbox::{Reconcile, ServeError, Settings, WebhookKeys, serve};
+use blobgate_inbox::{ServeError, Settings, WebhookKeys, serve};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use settings::settings;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -109,31 +111,8 @@ impl ServedInbox {
         let store = Place::Sqlite(directory.path().join("inbox.db"));
         store.migrate().await.unwrap();
         let service = RecordingService::start().await;
-        let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut settings = Settings {
-            store,
-            receive: listen().await,
-            admin: listen().await,
-            metrics: None,
-            access_log: None,
-            deliver_to: format!("http://{}", service.address).parse().unwrap(),
-            sign: None,
-            verify: None,
-            admin_tokens: Vec::new(),
-            timeout: Duration::from_secs(5),
-            concurrency: 8,
-            drain: NonZeroU32::new(100).unwrap(),
-            limit: 100_000_000,
-            batch: 512,
-            reconcile: Reconcile {
-                provider: None,
-                after: Duration::from_secs(780),
-                per_minute: 10,
-                again: Duration::from_secs(60),
-            },
-            docs: "https://docs.example".to_owned(),
-            notify: None,
-        };
+        let mut settings = settings(store).await;
+        settings.deliver_to = format!("http://{}", service.address).parse().unwrap();
         change(&mut settings);
         let (receive, admin) = (settings.receive.local_addr().unwrap(), settings.admin.local_addr().unwrap());
         let ending = CancellationToken::new();

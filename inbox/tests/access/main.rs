@@ -11,5 +11,7 @@
 )]
 
 mod forgery;
+#[path = "../support/settings.rs"]
+mod settings;
 mod sign_in;
 mod site;

@@ -1,15 +1,15 @@
 //! An inbox with an admin listener, and a client that sends any bytes.
 
+use crate::settings::settings;
 use blobgate_inbox::store::Place;
-use blobgate_inbox::{AccessRole, AccessToken, Reconcile, Settings, serve};
+use blobgate_inbox::{AccessRole, AccessToken, Settings, serve};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) const OPERATOR: &str = "operator-0123456789";
@@ -53,36 +53,11 @@ impl AccessSite {
         let folder = tempfile::tempdir().unwrap();
         let store = Place::Sqlite(folder.path().join("inbox.db"));
         store.migrate().await.unwrap();
-        let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let admin = listen().await;
-        let address = admin.local_addr().unwrap();
-        let settings = Settings {
-            store,
-            receive: listen().await,
-            admin,
-            metrics: None,
-            deliver_to: "http://127.0.0.1:9".parse().unwrap(),
-            sign: None,
-            verify: None,
-            admin_tokens: tokens,
-            access_log: None,
-            timeout: Duration::from_secs(5),
-            concurrency: 1,
-            drain: NonZeroU32::MIN,
-            limit: 1_000_000,
-            batch: 1,
-            reconcile: Reconcile {
-                provider: None,
-                after: Duration::from_secs(780),
-                per_minute: 10,
-                again: Duration::from_secs(60),
-            },
-            docs: "https://docs.example".to_owned(),
-            notify: None,
-        };
+        let settings = Settings { admin_tokens: tokens, ..settings(store).await };
+        let admin = settings.admin.local_addr().unwrap();
         let ending = CancellationToken::new();
         tokio::spawn(serve(settings, ending.clone(), || ()));
-        let site = Self { admin: address, _ending: ending.drop_guard(), _folder: folder };
+        let site = Self { admin, _ending: ending.drop_guard(), _folder: folder };
         let until = Instant::now() + MAX_WAIT;
         while site.get("/healthz").send().await.status != 200 {
             assert!(Instant::now() < until, "the inbox is not ready");

@@ -30,6 +30,8 @@ mod pieces;
 mod reevaluate;
 mod release_as;
 mod role;
+#[path = "../support/settings.rs"]
+mod settings;
 mod site;
 mod wrong;
 

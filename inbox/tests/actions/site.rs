@@ -1,12 +1,13 @@
 //! An inbox with a store of its own, and a browser without script: it reads forms, and sends them as they are.
 
+use crate::settings::settings;
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::request::Builder;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use blobgate::contract::{self, Verdict, header};
 use blobgate_inbox::store::Place;
-use blobgate_inbox::{AccessToken, Reconcile, Settings, serve};
+use blobgate_inbox::{AccessToken, Settings, serve};
 use blobgate_testkit::Cluster;
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
@@ -16,7 +17,6 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection, SqliteConnection, raw_sql};
 use std::any::Any;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -72,35 +72,11 @@ impl ActionSite {
         place.migrate().await.unwrap();
         // Nothing is delivered, so that states stay.
         run_sql(&place, "INSERT INTO pause (hook, event, since) VALUES ('veo3', '', 1769860800000000)").await;
-        let listen = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let service = listen().await;
+        let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let deliver_to = format!("http://{}", service.local_addr().unwrap()).parse().unwrap();
         let routes = Router::new().fallback(async || StatusCode::OK);
         tokio::spawn(async move { axum::serve(service, routes).await.unwrap() });
-        let settings = Settings {
-            store: place.clone(),
-            receive: listen().await,
-            admin: listen().await,
-            metrics: None,
-            access_log: None,
-            deliver_to,
-            sign: None,
-            verify: None,
-            admin_tokens: tokens,
-            timeout: Duration::from_secs(5),
-            concurrency: 8,
-            drain: NonZeroU32::new(100).unwrap(),
-            limit: 100_000_000,
-            batch: 512,
-            reconcile: Reconcile {
-                provider: None,
-                after: Duration::from_secs(780),
-                per_minute: 10,
-                again: Duration::from_secs(60),
-            },
-            docs: "https://docs.example".to_owned(),
-            notify: None,
-        };
+        let settings = Settings { deliver_to, admin_tokens: tokens, ..settings(place.clone()).await };
         let (receive, admin) = (settings.receive.local_addr().unwrap(), settings.admin.local_addr().unwrap());
         let ending = CancellationToken::new();
         tokio::spawn(serve(settings, ending.clone(), || ()));
